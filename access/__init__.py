@@ -1,1 +1,1 @@
-"""Who calls, how much they may use, and what it cost."""
+"""Callers, their limits and budgets, and the ledger of what they used and paid."""

@@ -1,6 +1,6 @@
-"""What counts and keeps across reloads: the counters and, with a database, keys, ledger and audit.
+"""Access services that outlive config reloads: counters and, with a database, keys, ledger and audit log.
 
-The part of the composition root that knows them; surfaces and the engine get what they need from here.
+The part of the composition root that builds them; surfaces and the engine get them from here.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ SEED_DEADLINE_S = 30.0
 
 
 async def open_accounts(server: ServerConfig, *, alone: bool = True) -> AccessServices:
-    """For one process; `alone` says that no other worker of this machine serves. Raises `ValueError`, `OSError`."""
+    """Opens the services of one process; `alone` means one worker on this machine. Raises `ValueError`, `OSError`."""
     folder = data_folder(server)
     accounts = AccessServices(_counters(server, folder, alone=alone))
     if server.database is None:
         return accounts
     if isinstance(accounts.counters, MemoryCounters):
         accounts.hold(folder)
-        # It knows nothing of what is spent from now on; workers that count in one again have all from the ledger.
+        # The file misses what this process spends; workers that use such a file later read everything from the ledger.
         for each in folder.glob("counters.sqlite*"):
             each.unlink(missing_ok=True)
     if isinstance(accounts.counters, RedisCounters):
@@ -75,7 +75,7 @@ async def open_accounts(server: ServerConfig, *, alone: bool = True) -> AccessSe
 
 
 async def open_ledger(server: ServerConfig) -> AccessServices:
-    """For a command that asks providers: only what it has spent is kept. Raises `ValueError`, `OSError`."""
+    """Opens only the ledger, for a command that calls providers. Raises `ValueError`, `OSError`."""
     accounts = AccessServices()
     if server.database is not None:
         from access.database.store import Database
@@ -88,12 +88,12 @@ async def open_ledger(server: ServerConfig) -> AccessServices:
 
 
 def pepper_file(server: ServerConfig) -> Path:
-    """Where the pepper is that nobody has configured."""
+    """The file of the generated pepper, used if `server.pepper` is not set."""
     return data_folder(server) / "pepper"
 
 
 def pepper_of(server: ServerConfig) -> bytes:
-    """What keys are hashed with. Raises `ValueError` for one that is too short."""
+    """The pepper that keys are hashed with. Raises `ValueError` if it is too short."""
     if server.pepper is None:
         return read_pepper(pepper_file(server))
     return server.pepper.reveal().encode()
@@ -108,14 +108,14 @@ def _counters(server: ServerConfig, folder: Path, *, alone: bool) -> Counters:
         try:
             return SqliteCounters(path, waits=waits, replicas=server.workers)
         except sqlite3.Error as error:
-            raise ValueError(f"the counters of all workers in {path} can't be opened: {error}") from None
+            raise ValueError(f"the workers' shared counters in {path} can't be opened: {error}") from None
     try:
         from redis.asyncio import Redis
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
     except ImportError:
         raise ValueError("server.redis needs the package redis: install gatehouse-platform[redis]") from None
-    # A connection that breaks must be noticed: what answers after it may be another run of Redis.
+    # No silent reconnects: after a broken connection, another run of Redis may answer.
     client = Redis.from_url(server.redis.reveal(), socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0))
     counters = RedisCounters(client)
     counters.start()
@@ -123,7 +123,7 @@ def _counters(server: ServerConfig, folder: Path, *, alone: bool) -> Counters:
 
 
 class AccessServices:
-    """One process's. `counters` are shared by replicas through Redis, by workers through a file, else its own."""
+    """Services of one process. Replicas share `counters` through Redis, workers through a file; else they are local."""
 
     def __init__(self, counters: Counters | None = None) -> None:
         self.counters: Counters = counters or MemoryCounters()
@@ -133,15 +133,15 @@ class AccessServices:
         self.audit: Audit | None = None
         self.directory: CallerDirectory | None = None
         self._quota: Quota | None = None
-        self._telling: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._webhooks = Outbound("budgets' webhooks", 4)
-        # How their hosts are reached.
+        # The proxies for webhooks.
         self.egress = DIRECT
         self._held: IO[str] | None = None
         self._seeding: asyncio.Task[None] | None = None
 
     def hold(self, folder: Path) -> None:
-        """Says in a folder that this process counts for itself; in the log if another one does so there already."""
+        """Locks the folder for local counters; logs an error if another process has done so."""
         folder.mkdir(parents=True, exist_ok=True)
         place = folder / "counting.lock"
         place.touch(0o600)
@@ -150,8 +150,8 @@ class AccessServices:
             fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             structlog.get_logger().error(
-                "another gateway counts for itself with this server.data, so budgets may be spent twice: "
-                "set server.redis, or server.workers",
+                "another gateway with this server.data has its own counters, so budgets may be spent twice: "
+                "set server.redis or server.workers",
                 folder=str(folder),
             )
 
@@ -167,57 +167,57 @@ class AccessServices:
         )
 
     def follow(self, directory: CallerDirectory, quota: Quota) -> None:
-        """The callers and budgets of the config that serves from now on: what was spent is read for them."""
+        """Switches to the callers and budgets of a new config, and reads from the ledger what they have spent."""
         self.directory, self._quota = directory, quota
         if self.database is not None:
             if self._seeding is not None:
                 self._seeding.cancel()
-            # Nobody has spent by these rules yet.
+            # No request has been counted by the new rules yet.
             self._seeding = asyncio.create_task(self._seed(self.counters, time.time(), self._seeding is not None))
 
     def finished(self, exchange: Exchange) -> None:
-        """Takes a finished request into the ledger."""
+        """Adds a finished request to the ledger."""
         if self.ledger is not None and exchange.caller is not None and exchange.model:
             self.ledger.add(exchange)
 
     def apps(self) -> list[str]:
-        """The names of all apps, of the YAML and the database."""
+        """The names of all apps, from the YAML and the database."""
         return self.directory.apps() if self.directory is not None else []
 
     async def budgets(self, app: str = "", user: str = "") -> list[dict[str, object]]:
-        """What is left of each budget now, users' aside; or of those of an app's user. Raises `Unreachable`."""
+        """What is left of each budget now, without users' budgets; or of an app's user's. Raises `Unreachable`."""
         quota = self._quota
         if quota is None:
             return []
-        known = {bound: None for bound in self._budgets() if (bound.scope == "user") is bool(user)}
-        bounds = list(known)
-        counted = bounds
+        known = {scoped: None for scoped in self._budgets() if (scoped.scope == "user") is bool(user)}
+        scoped_rules = list(known)
+        counted = scoped_rules
         if user:
-            bounds = [bound for bound in bounds if bound.name == app]
-            counted = [ScopedRule("user", f"{app}/{user_digest(user)}", bound.rule) for bound in bounds]
+            scoped_rules = [scoped for scoped in scoped_rules if scoped.name == app]
+            counted = [ScopedRule("user", f"{app}/{user_digest(user)}", scoped.rule) for scoped in scoped_rules]
         return [
             {
-                **describe(bound),
-                "limit_usd": _dollars(bound.rule.limit),
-                "left_usd": _dollars(standing.left),
-                "resets_s": standing.reset_us // 1_000_000,
-                "shadow": bound.rule.shadow,
+                **describe(scoped),
+                "limit_usd": _dollars(scoped.rule.limit),
+                "left_usd": _dollars(status.left),
+                "resets_s": status.reset_us // 1_000_000,
+                "shadow": scoped.rule.shadow,
             }
-            for bound, standing in zip(bounds, await quota.standings(counted), strict=True)
+            for scoped, status in zip(scoped_rules, await quota.statuses(counted), strict=True)
         ]
 
     def note(self, action: str, subject: str, detail: dict[str, object] | None = None) -> None:
-        """Into the audit, where there is one, as a deed of the gateway itself; nobody waits for it."""
+        """Adds an action of the gateway itself to the audit log, if there is one, in the background."""
         if self.audit is not None:
-            self._keep(self._record(action, subject, detail or {}))
+            self._start_task(self._record(action, subject, detail or {}))
 
-    def _keep(self, telling: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(telling)
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def state(self) -> AccessState | None:
-        """For metrics; None without a database."""
+        """The state for metrics; None without a database."""
         if self.ledger is None or self.keys is None:
             return None
         return AccessState(
@@ -228,7 +228,7 @@ class AccessServices:
         )
 
     def status(self) -> dict[str, str]:
-        """One line for each part that is there."""
+        """One status line for each service that is configured."""
         lines = {"ledger": self.ledger.status()} if self.ledger is not None else {}
         problem = self.counters.condition.problem
         if isinstance(self.counters, RedisCounters) or problem:
@@ -236,40 +236,40 @@ class AccessServices:
         return lines | ({"keys": self.keys.status()} if self.keys is not None else {})
 
     async def seeds(self, before: float | None) -> list[OpeningBalance]:
-        """What the budgets that are known had spent on requests that ended before a time, for their counters.
+        """The opening balances of all known budgets: what they spent on requests that ended before a time.
 
-        None is at any time: a clock that has been set back makes nothing unspent.
-        Raises where the ledger can't be asked.
+        None means no limit in time, so that a clock that was set back does not hide spending.
+        Raises if the ledger can't be read.
         """
         if self.directory is None or self._quota is None:
-            raise Unreachable("no config has been taken up yet")
+            raise Unreachable("no config is loaded yet")
         if self.ledger is not None:
-            # First what others have left: it is spent too.
+            # First the journals of dead processes: they contain spending too.
             await self.ledger.adopt()
             if not await self.ledger.flush():
                 raise OSError("the ledger's database can't be reached")
         found: list[OpeningBalance] = []
         by_period: dict[tuple[object, ...], dict[str, dict[str, int]]] = {}
-        for bound in self._budgets():
-            rule = bound.rule
-            period = (bound.scope, rule.calendar, rule.zone, rule.window_s)
+        for scoped in self._budgets():
+            rule = scoped.rule
+            period = (scoped.scope, rule.calendar, rule.zone, rule.window_s)
             if period not in by_period:
-                by_period[period] = await self._spent(bound.scope, self._quota.period_start(bound), before)
-            for name, amount in by_period[period].get(bound.name, {}).items():
-                of_one = ScopedRule("user", f"{bound.name}/{name}", rule) if bound.scope == "user" else bound
-                demand = self._quota.demand(of_one, 0)
-                found.append(OpeningBalance(demand.key, amount, demand.window_us, demand.ends_us))
+                by_period[period] = await self._spent(scoped.scope, self._quota.period_start(scoped), before)
+            for name, amount in by_period[period].get(scoped.name, {}).items():
+                of_one = ScopedRule("user", f"{scoped.name}/{name}", rule) if scoped.scope == "user" else scoped
+                charge = self._quota.charge(of_one, 0)
+                found.append(OpeningBalance(charge.key, amount, charge.window_us, charge.ends_us))
         return found
 
     def _budgets(self) -> Iterable[ScopedRule]:
-        """Those of known scopes, and of each app's users with the app's name in place of theirs."""
+        """Budgets of known scopes; those of an app's users have the app's name."""
         directory = self.directory
         if directory is None:
             return
-        yield from (bound for bound in directory.known_bounds() if bound.rule.what == "spend")
+        yield from (scoped for scoped in directory.known_rules() if scoped.rule.what == "spend")
 
     async def _spent(self, scope: str, since: float, before: float | None) -> dict[str, dict[str, int]]:
-        """Nano-dollars by whose budget it is; for users by app, then by what their counters call them."""
+        """Nano-dollars by name of the scope; for users by app, then by the user's digest."""
         from access.ledger.reports import spent
 
         if self.database is None:
@@ -287,17 +287,17 @@ class AccessServices:
         return found
 
     async def seeded(self, within_s: float) -> None:
-        """Waits until budgets know what was spent, for so long at most."""
-        # Redis has its own word for it, and may be gone.
+        """Waits until the counters have their opening balances, `within_s` seconds at most."""
+        # Redis counters load their balances themselves, and Redis may be unreachable.
         if self._seeding is not None and not isinstance(self.counters, RedisCounters):
             await asyncio.wait((self._seeding,), timeout=within_s)
 
     async def _seed(self, counters: Counters, began: float, again: bool) -> None:
-        """Tells the counters what had been spent before. At a start nobody spends on this machine until then.
+        """Loads the opening balances. At a start no process on this machine spends until then.
 
-        `again`, after a reload, it is for budgets that are new, and may have been spent from since they `began`.
+        After a reload (`again`) only new budgets need them; requests may have spent from these since they `began`.
         """
-        told = False
+        logged = False
         while True:
             try:
                 if isinstance(counters, MemoryCounters | SqliteCounters):
@@ -309,25 +309,25 @@ class AccessServices:
                 if counters.counts and await counters.seed(await self.seeds(began), int(began * 1e6)):
                     return
             except Exception as error:
-                # Counters that can't be asked have said so themselves.
-                if not told and not isinstance(error, Unreachable):
-                    told = True
+                # Unreachable counters log it themselves.
+                if not logged and not isinstance(error, Unreachable):
+                    logged = True
                     structlog.get_logger().error("budgets wait for the ledger", problem=type(error).__name__)
             await asyncio.sleep(1.0)
 
-    def _warned(self, bound: ScopedRule, share: float, spent: BudgetChange) -> None:
+    def _warned(self, scoped: ScopedRule, share: float, spent: BudgetChange) -> None:
         event = {
             "event": "budget_threshold",
-            **describe(bound),
+            **describe(scoped),
             "share": share,
             "spent_usd": _dollars(spent.after),
-            "limit_usd": _dollars(bound.rule.limit),
+            "limit_usd": _dollars(scoped.rule.limit),
         }
         structlog.get_logger().warning(
             "a budget has passed a threshold", **{k: v for k, v in event.items() if k != "event"}
         )
-        self.note("budget.threshold", f"{bound.scope}:{bound.name}", event)
-        self._keep(self._tell(bound, event))
+        self.note("budget.threshold", f"{scoped.scope}:{scoped.name}", event)
+        self._start_task(self._call_webhook(scoped, event))
 
     async def _record(self, action: str, subject: str, detail: dict[str, object]) -> None:
         if self.audit is None:
@@ -335,29 +335,29 @@ class AccessServices:
         try:
             await self.audit.record("gatehouse", action, subject, detail)
         except Exception as error:
-            structlog.get_logger().error("the audit can't be written", action=action, problem=type(error).__name__)
+            structlog.get_logger().error("the audit log can't be written", action=action, problem=type(error).__name__)
 
-    async def _tell(self, bound: ScopedRule, event: dict[str, object]) -> None:
-        if not bound.rule.webhook:
+    async def _call_webhook(self, scoped: ScopedRule, event: dict[str, object]) -> None:
+        if not scoped.rule.webhook:
             return
         for pause_s in (1.0, 5.0, None):
             try:
-                await post_event(self._webhooks, bound.rule.webhook, event, self.egress, bound.name)
+                await post_event(self._webhooks, scoped.rule.webhook, event, self.egress, scoped.name)
                 return
             except (OSError, ValueError) as error:
                 if pause_s is None:
-                    structlog.get_logger().error("a budget's webhook was not told", problem=type(error).__name__)
+                    structlog.get_logger().error("the webhook of a budget failed", problem=type(error).__name__)
                 else:
                     await asyncio.sleep(pause_s)
 
     async def close(self) -> None:
-        """The end of the process: the ledger writes what it has."""
+        """Closes everything at the end of the process; the ledger writes its pending rows."""
         if self._seeding is not None:
             self._seeding.cancel()
         if self._quota is not None:
             await self._quota.close()
-        if self._telling:
-            await asyncio.wait(self._telling, timeout=2.0)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=2.0)
         await self._webhooks.close()
         for part in (self.keys, self.ledger):
             if part is not None:

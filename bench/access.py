@@ -148,10 +148,10 @@ async def through_redis(config: Config, url: str) -> tuple[float, float]:
     waited = 0
     reserve = counters.reserve
 
-    async def counted(request: str, demands: Sequence[Charge]) -> tuple[bool, list[LimitStatus]]:
+    async def counted(request: str, charges: Sequence[Charge]) -> tuple[bool, list[LimitStatus]]:
         nonlocal waited
         waited += 1
-        return await reserve(request, demands)
+        return await reserve(request, charges)
 
     counters.reserve = counted  # type: ignore[method-assign]
     for _ in range(100):

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from access.ledger.entry import NOBODY_KNOWS, PICO
+from access.ledger.entry import PICO, UNKNOWN_OUTCOME
 from bench.ledger_check import Row, rows_of
 from bench.ledger_exactness import Service, fetch
 from contract.rules import NANO
@@ -241,7 +241,7 @@ class Run:
             self._compare(trace, cost, by_trace.get(trace, []))
         self._add_up(rows, billed)
         # Redis outlives the process: what was reserved there, with no line of it on disk yet, stays counted.
-        largest = max((row["cost"] or 0 for row in rows if row["outcome"] == NOBODY_KNOWS), default=0)
+        largest = max((row["cost"] or 0 for row in rows if row["outcome"] == UNKNOWN_OUTCOME), default=0)
         strandable = found.kills * CALLERS * largest if self._shared else 0
         for name, amount in left.items():
             stranded = found.limits[name] - found.ledger[name] - amount
@@ -260,7 +260,7 @@ class Run:
             return
         row = rows[0]
         told = f"{trace} {row['model']}: ledger {row['cost']}, provider {cost}"
-        if row["outcome"] == NOBODY_KNOWS:
+        if row["outcome"] == UNKNOWN_OUTCOME:
             found.unknown_billed += cost
             if row["cost"] is None or row["cost"] < cost:
                 found.faults.append(f"{told}, of unknown outcome")
@@ -274,7 +274,7 @@ class Run:
         found.limits |= dict.fromkeys(sorted(names.values()), dollars * 30 // 100)
         found.billed, found.ledger = dict.fromkeys(found.limits, 0), dict.fromkeys(found.limits, 0)
         for row in rows:
-            if row["outcome"] == NOBODY_KNOWS:
+            if row["outcome"] == UNKNOWN_OUTCOME:
                 found.unknown += 1
                 found.unknown_cost += row["cost"] or 0
             for name in ("team all", "app one" if row["app"] == "one" else names[row["key"]]):

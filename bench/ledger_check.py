@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from access.database.store import Database
 from access.database.tables import ATTEMPTS, HOURS, REQUESTS
-from access.ledger.entry import NOBODY_KNOWS, PICO, WHOSE
+from access.ledger.entry import PICO, UNKNOWN_OUTCOME, WHOSE
 from access.ledger.rows import FAILURES, HOUR_MS
 from bench.mixed_load import Try
 from bench.traffic import prices
@@ -144,7 +144,7 @@ class Check:
             self._fault(row, "is nobody's request")
             return
         found.kinds[row["outcome"]] += 1
-        if row["outcome"] == NOBODY_KNOWS:
+        if row["outcome"] == UNKNOWN_OUTCOME:
             self._compare_unknown(row)
             return
         found.models.add(row["model"])

@@ -1,1 +1,1 @@
-"""Answers that are given again: exactly the same question, or one that means the same, to those who may have them."""
+"""The answer cache: exact and semantic, isolated per app, policy and document version."""

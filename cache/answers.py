@@ -1,4 +1,4 @@
-"""One cache as it is kept for the whole process: its tiers, and its semantic side if it has one."""
+"""One process-wide answer cache: its tiers, and its semantic side if it has one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class AnswerCache:
-    """Outlives a reload that leaves the cache as it is."""
+    """An answer cache; it survives a reload that does not change its config."""
 
     def __init__(self, tiers: Tiers, semantic: SemanticGate | None = None) -> None:
         self.tiers = tiers
@@ -24,12 +24,12 @@ class AnswerCache:
         return await self.tiers.purge(what)
 
     def status(self) -> str:
-        """One line for people."""
-        said = self.tiers.status()
-        return f"{said}; by meaning: {self.semantic.status()}" if self.semantic is not None else said
+        """A status line."""
+        tiers = self.tiers.status()
+        return f"{tiers}; semantic: {self.semantic.status()}" if self.semantic is not None else tiers
 
     async def close(self) -> None:
-        """Lets go of the stores."""
+        """Closes the stores."""
         if self.semantic is not None:
             await self.semantic.close()
         await self.tiers.close()

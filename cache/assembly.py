@@ -1,4 +1,4 @@
-"""Caches from their configs: the part of the composition root that knows them, imported only when one is there."""
+"""Builds caches from their configs; imported only if the config has a cache."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ if TYPE_CHECKING:
 
 
 class CacheServices(Protocol):
-    """What a process lends to its caches."""
+    """The process-wide services that caches use."""
 
     def redis(self, url: str) -> Redis:
         """A client of the Redis at `url`."""
         ...
 
     def embedder(self) -> Vectors:
-        """The embedding model that ships."""
+        """The built-in embedding model."""
         ...
 
     def cache(self, key: object, make: Callable[[], AnswerCache]) -> AnswerCache:
-        """The answers that `key` describes, made once."""
+        """Returns the answer cache with that key; `make` builds it on first use."""
         ...
 
 
 class Caches:
-    """The caches of one config. Their answers outlive a reload that leaves a cache as it is."""
+    """The caches of one config. A cache survives a reload that does not change its config."""
 
     def __init__(self, config: Config, lends: CacheServices, index: Callable[[], Callable[[int], Index]]) -> None:
-        """`index` gives what makes an empty index of vectors of so many dimensions, for caches that go by meaning."""
+        """`index` returns a factory of empty vector indexes by number of dimensions, for semantic caches."""
         self._config = config
         self._lends = lends
         self._index = index
 
     def answers(self, name: str) -> AnswerCache:
-        """The answers of one cache."""
+        """The answer cache with that name."""
         cache, redis = self._config.caches[name], self._redis()
         key = (name, cache.tiers, cache.ttl, cache.semantic)
         if cache.semantic is None:
@@ -64,11 +64,11 @@ class Caches:
         return self._lends.cache(key, lambda: open_cache(name, cache, redis, embedder, index))
 
     def all(self) -> dict[str, AnswerCache]:
-        """The answers of each."""
+        """All answer caches by name."""
         return {name: self.answers(name) for name in self._config.caches}
 
     def phase(self, pipeline: str, sources: Mapping[str, Versioned]) -> ResponseCache | None:
-        """The cache phase of a pipeline; None where it names no cache."""
+        """The cache phase of one pipeline; None if it names no cache."""
         name = self._config.pipelines[pipeline].cache
         if name is None:
             return None
@@ -86,7 +86,7 @@ def open_cache(
     embedder: Vectors | None = None,
     index: Callable[[int], Index] | None = None,
 ) -> AnswerCache:
-    """One cache. `embedder` is for its semantic side, `index` makes an empty index of vectors of so many dimensions."""
+    """Opens one cache. `embedder` and `index`, a factory of vector indexes by dimensions, are for its semantic side."""
     tiers = Tiers([_tier(name, each, _Parts(redis)) for each in config.tiers], config.ttl)
     semantic = config.semantic
     if semantic is None or embedder is None or index is None:
@@ -128,7 +128,7 @@ def _tier(name: str, config: TierConfig, parts: _Parts) -> Tier:
 def open_cache_phase(
     config: Config, pipeline_name: str, sources: Mapping[str, Versioned], answers: AnswerCache, redis: Redis | None
 ) -> ResponseCache:
-    """The cache phase of a pipeline that names a cache, over its `answers`."""
+    """Builds the cache phase of a pipeline that names a cache."""
     pipeline = config.pipelines[pipeline_name]
     name = pipeline.cache or ""
     cache = config.caches[name]
@@ -151,13 +151,13 @@ def open_cache_phase(
 
 
 def _digest(config: Config, name: str) -> str:
-    """A digest of all that an answer of a pipeline may depend on, so that two policies can't share one."""
+    """A digest of all config that a pipeline's answers depend on, so that different policies never share an answer."""
     pipeline = config.pipelines[name]
     guards = sorted({*pipeline.guard_input, *pipeline.guard_output})
     sources = sorted(pipeline.context.sources) if pipeline.context is not None else []
-    looked_up = pipeline.context.lookup_tools if pipeline.context is not None else ()
-    tools = sorted({*pipeline.tools, *looked_up})
-    # Models that judge, rewrite or write SQL are named in the parts; what they are may change as well.
+    look_up_tools = pipeline.context.lookup_tools if pipeline.context is not None else ()
+    tools = sorted({*pipeline.tools, *look_up_tools})
+    # The parts only name the models that judge, rewrite or write SQL, so include all model configs too.
     parts: list[BaseModel] = [
         pipeline,
         *(config.guardrails[each] for each in guards),
@@ -171,7 +171,7 @@ def _digest(config: Config, name: str) -> str:
 
 
 def _files(parts: Iterable[BaseModel]) -> Iterator[str]:
-    """What changes with each file that a part names, such as a schema."""
+    """A text per file that the parts refer to, such as a schema; it changes when the file changes."""
     for part in parts:
         for value in part.__dict__.values():
             if isinstance(value, BaseModel):

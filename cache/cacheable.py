@@ -1,7 +1,7 @@
-"""What must not be kept: questions about whoever asks, and about the moment in which they ask.
+"""Detects questions that must not be cached: personal and time-sensitive ones.
 
-Rules say what is plain; a small linear model over words and pairs of words (`training/cacheable.py`) says the rest.
-Both together cost some microseconds.
+Rules cover the clear cases, a small linear model over words and word pairs (`training/cacheable.py`) the others. Both
+together take a few microseconds.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from contract.messages import ChatRequest
 
 MODEL = Path(__file__).parent / "models" / "cacheable.json"
-# A long message is material with a question at its end or its beginning.
-_MOST_WORDS = 40
-_MOST_LETTERS = 400
+# A long message is mostly material, with the question at its start or end.
+_MAX_WORDS = 40
+_MAX_CHARACTERS = 400
 _WORD = re.compile(r"[\w']+")
 
 
@@ -28,7 +28,7 @@ def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-# What belongs to somebody, when it follows one of these within three words.
+# A question is personal if one of the possessions follows a possessive within three words.
 _POSSESSIVES = _set(
     """my our mein meine meinen meinem meiner meines unser unsere unseren unserem mon ma mes notre nos mi mis nuestro
     nuestra nuestros nuestras"""
@@ -62,17 +62,17 @@ def _model() -> _Weights:
     return msgspec.convert(json.loads(MODEL.read_text()), _Weights)
 
 
-def words_of(text: str) -> list[str]:
-    """The words of a question in small letters: of a long one, those of its beginning and its end."""
-    if len(text) > 2 * _MOST_LETTERS:
-        text = f"{text[:_MOST_LETTERS]} {text[-_MOST_LETTERS:]}"
+def split_words(text: str) -> list[str]:
+    """The lower-case words of a question; of a long one only those at its start and end."""
+    if len(text) > 2 * _MAX_CHARACTERS:
+        text = f"{text[:_MAX_CHARACTERS]} {text[-_MAX_CHARACTERS:]}"
     words = _WORD.findall(text.lower())
-    return words if len(words) <= _MOST_WORDS else words[: _MOST_WORDS // 2] + words[-_MOST_WORDS // 2 :]
+    return words if len(words) <= _MAX_WORDS else words[: _MAX_WORDS // 2] + words[-_MAX_WORDS // 2 :]
 
 
 def features(text: str) -> list[str]:
-    """Words, and pairs of words that follow each other."""
-    words = words_of(text)
+    """Words and pairs of adjacent words."""
+    words = split_words(text)
     return words + _pairs(words)
 
 
@@ -80,9 +80,9 @@ def _pairs(words: list[str]) -> list[str]:
     return list(map(" ".join, zip(["^", *words], words, strict=False)))
 
 
-def reason_not_to_keep(question: str) -> str:
-    """Why an answer to this question is nobody else's, or soon wrong; empty when it is neither."""
-    words = words_of(question)
+def uncacheable_question(question: str) -> str:
+    """Why an answer to this question must not be cached (personal or time-sensitive); empty if it may be."""
+    words = split_words(question)
     pairs = _pairs(words)
     if not _NOW.isdisjoint(words) or not _NOW_PAIRS.isdisjoint(pairs):
         return "time-sensitive"
@@ -91,7 +91,7 @@ def reason_not_to_keep(question: str) -> str:
     model = _model()
     weights = model.weights
     score = model.bias + sum([weights[feature] for feature in weights.keys() & {*words, *pairs}])
-    return "personal or of the moment" if score >= 0 else ""
+    return "personal or time-sensitive" if score >= 0 else ""
 
 
 def _possesses(words: list[str]) -> bool:
@@ -102,9 +102,9 @@ def _possesses(words: list[str]) -> bool:
     )
 
 
-def reason_not_to(request: ChatRequest) -> str:
-    """The same for a request, by the words of its last user message."""
+def uncacheable_request(request: ChatRequest) -> str:
+    """See `uncacheable_question`, for the last user message of a request."""
     for message in reversed(request.messages):
         if message.role == "user":
-            return reason_not_to_keep(message.text)
+            return uncacheable_question(message.text)
     return ""

@@ -1,4 +1,4 @@
-"""What is kept of an answer: its deltas as the model gave them. The filters of the way out run over them each time."""
+"""Cache entries: an answer's deltas as the model returned them. The output filters run on every hit."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from contract.passages import Passage
 if TYPE_CHECKING:
     from contract.phases import Answer
 
-# So many letters at a time, when an answer that came whole is given as a stream.
+# Characters per delta when a buffered answer is returned as a stream.
 _PIECE = 80
 _MADE = struct.Struct("<d")
 
 
 class CacheEntry(msgspec.Struct, frozen=True):
-    """One answer. `made` in seconds since 1970; `target` is what answered.
+    """One answer. `made` is its creation time in seconds since 1970; `target` is the target that answered.
 
-    `passages` are what it was made from, each with a mark (`text_mark`) in the place of its words; `pipeline` has found
+    `passages` are the passages it was based on, with a digest (`text_mark`) instead of their text; `pipeline` retrieved
     them.
     """
 
@@ -36,7 +36,7 @@ class CacheEntry(msgspec.Struct, frozen=True):
     pipeline: str = ""
 
     def pack(self) -> bytes:
-        """As bytes, which begin with `made`."""
+        """Serialises the entry; the bytes start with `made`."""
         return _MADE.pack(self.made) + _encoder.encode(self)
 
 
@@ -45,9 +45,9 @@ _decoder = msgspec.msgpack.Decoder(CacheEntry)
 
 
 def unpack(data: bytes) -> CacheEntry | None:
-    """The entry; None for what can't be read, such as one of another version: it is a miss, and is written anew.
+    """Deserialises an entry; None for unreadable bytes, such as those of another version.
 
-    Nothing is lost with it but a call to the model, so it is neither counted nor kept.
+    Such an entry counts as a miss and is overwritten; it costs only a call to the model.
     """
     try:
         return _decoder.decode(memoryview(data)[_MADE.size :])
@@ -56,13 +56,13 @@ def unpack(data: bytes) -> CacheEntry | None:
 
 
 def made_of(data: bytes) -> float:
-    """When it was made, without reading the rest."""
+    """The creation time of a packed entry, read without decoding the rest."""
     made: float = _MADE.unpack_from(data)[0]
     return made
 
 
 def storable(batches: Sequence[Sequence[Delta]]) -> str:
-    """Why a complete answer may not be kept; empty when it may: all its choices ended by themselves, without a call."""
+    """Why a complete answer may not be cached; empty if all its choices ended normally, without tool calls."""
     finishes: dict[int, str] = {}
     for delta in (delta for batch in batches for delta in batch):
         for choice in delta.choices:
@@ -73,30 +73,30 @@ def storable(batches: Sequence[Sequence[Delta]]) -> str:
                 finishes[choice.index] = choice.finish
     if not finishes:
         return "empty"
-    odd = next((finish for finish in finishes.values() if finish not in ("stop", "stop_sequence")), None)
-    return "" if odd is None else f"ended by {odd or 'nothing'}"
+    abnormal = next((finish for finish in finishes.values() if finish not in ("stop", "stop_sequence")), None)
+    return "" if abnormal is None else f"finish reason {abnormal or 'missing'}"
 
 
 def entry_of(answer: Answer, batches: Sequence[Sequence[Delta]], target: str) -> CacheEntry:
-    """An entry of a complete answer. Its ids and bytes were one request's own, and are not kept."""
+    """Builds the entry of a complete answer, without ids and raw bytes, which belong to one request."""
     deltas = tuple(
         msgspec.structs.replace(delta, raw=b"", id="", event="")
         for batch in batches
         for delta in batch
         if delta.choices or delta.usage or delta.own
     )
-    # The words of passages stay where they are kept and guarded: here is only what tells whether they are the same.
+    # The texts of passages stay in their store, which controls access; the entry holds only their digests.
     passages = tuple(msgspec.structs.replace(each, text=text_mark(each.text)) for each in answer.passages)
     return CacheEntry(time.time(), target, answer.reply.streamed, deltas, passages, answer.pipeline)
 
 
 def text_mark(text: str) -> str:
-    """Stands for a passage's words."""
+    """A digest of a passage's text."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
-class KeptReply:
-    """An entry as an answer. Implements `contract.reply.Reply`."""
+class CachedReply:
+    """Replays an entry as an answer. Implements `contract.reply.Reply`."""
 
     dialect = "gatehouse"
 
@@ -121,7 +121,7 @@ class KeptReply:
 
 
 def _pieces(delta: Delta) -> list[Delta]:
-    """A whole answer cut at its words, so that who reads a stream sees one."""
+    """Splits a buffered answer between words, for clients that requested a stream."""
     pieces: list[Delta] = []
     for choice in delta.choices:
         text = choice.text

@@ -1,9 +1,9 @@
-"""Which requests may share an answer: those with the same key, by construction and never by a later filter.
+"""Cache keys: requests share an answer only if they have the same key, never by a later filter.
 
-The scope holds what an answer may depend on beside the request: the app (or whoever shares by config), the pipeline
-with all that is configured for it, and the versions of its sources. The request itself is taken whole, as it was
-masked; only what says how the answer is to be sent, and to whom it is to be billed, is left out. A conversation that
-has a name is its own: its masked values are known to nobody else.
+The scope contains what an answer depends on besides the request: the app (or the configured sharing), the pipeline with
+its complete config, and the versions of its sources. The masked request is part of the key, except for fields that only
+affect how the answer is sent and who is billed. A named conversation has its own key, because only it can resolve its
+masked values.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _encoder = msgspec.msgpack.Encoder(order="deterministic")
 
 
 def request_key(request: ChatRequest, scope: Sequence[str]) -> bytes:
-    """128 bits. `request` as it was masked; `scope` in a fixed order."""
+    """The 128-bit key of a masked request in a scope, whose parts must have a fixed order."""
     plain = msgspec.structs.replace(
         request,
-        # What only one dialect understands may mean something else in another.
-        dialect=request.dialect if _speaks_its_own(request) else "",
+        # Dialect-specific fields may mean something else in another dialect.
+        dialect=request.dialect if _has_own_fields(request) else "",
         stream=False,
         include_usage=False,
         user="",
@@ -40,11 +40,11 @@ def request_key(request: ChatRequest, scope: Sequence[str]) -> bytes:
 
 
 def scope_digest(parts: Sequence[str]) -> str:
-    """A short name for a scope: equal only for equal parts in the same order."""
+    """A digest of a scope; equal only for equal parts in the same order."""
     return hashlib.blake2b(_encoder.encode(parts), digest_size=KEY_BYTES).hexdigest()
 
 
-def _speaks_its_own(request: ChatRequest) -> bool:
+def _has_own_fields(request: ChatRequest) -> bool:
     if request.extra or any(isinstance(tool, Opaque) or tool.extra or tool.beside for tool in request.tools):
         return True
     return any(

@@ -1,4 +1,4 @@
-"""Answers in this process, bounded by bytes."""
+"""The tier kind `memory`: answers in this process, with a size limit."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from config.findings import wrong
 from config.units import Size
 from contract.tiers import CacheAddress, Purge
 
-# What an entry takes beside its bytes: its place, its order, the dict's slots.
+# The memory per entry in addition to its bytes: address, eviction order, dict slots.
 OVERHEAD = 400
 
 
-# Orders of earlier versions: `s3-fifo` keeps more of what is asked for again on every trace that was measured.
+# Policies of earlier versions: `s3-fifo` has a higher hit rate on every trace that was measured.
 _REMOVED = ("lfu", "fifo")
 
 
@@ -34,9 +34,9 @@ class MemoryTierConfig(TierConfig):
     is_remote: ClassVar[bool] = False
 
     kind: Literal["memory"] = Field(description="In this process.")
-    size: Size = Field(default=64_000_000, description="The room for them; beyond it some go.")
+    size: Size = Field(default=64_000_000, description="The maximum size; beyond it answers are evicted.")
     evict: Annotated[Kind, BeforeValidator(_check_removed)] = Field(
-        default="s3-fifo", description="Which go first: those asked for once, or the longest unused."
+        default="s3-fifo", description="What to evict first: answers that were used once, or least recently used ones."
     )
 
     def open(self, cache: str, parts: TierParts) -> MemoryTier:
@@ -49,8 +49,8 @@ class MemoryTier:
 
     name = "memory"
 
-    def __init__(self, most_bytes: int, evict: Kind = "s3-fifo") -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, max_bytes: int, evict: Kind = "s3-fifo") -> None:
+        self._max_bytes = max_bytes
         self._order = eviction(evict)
         self._entries: dict[bytes, tuple[bytes, float, CacheAddress]] = {}
         self._bytes = 0
@@ -60,15 +60,15 @@ class MemoryTier:
 
     @property
     def size(self) -> int:
-        """Bytes in use."""
+        """The bytes in use."""
         return self._bytes
 
     async def get(self, place: CacheAddress) -> bytes | None:
         """See `Tier.get`."""
-        found = self._entries.get(place.key)
-        if found is None:
+        entry = self._entries.get(place.key)
+        if entry is None:
             return None
-        value, until, _ = found
+        value, until, _ = entry
         if time.monotonic() >= until:
             self._remove(place.key)
             return None
@@ -76,13 +76,13 @@ class MemoryTier:
         return value
 
     async def put(self, place: CacheAddress, value: bytes, ttl_s: float) -> None:
-        """See `Tier.put`. What is larger than all the room there is, is not kept."""
+        """See `Tier.put`. An answer that is larger than the tier is not stored."""
         size = len(value) + OVERHEAD
         if place.key in self._entries:
             self._remove(place.key)
-        if size > self._most_bytes:
+        if size > self._max_bytes:
             return
-        while self._bytes + size > self._most_bytes:
+        while self._bytes + size > self._max_bytes:
             self._forget(self._order.victim())
         self._entries[place.key] = (value, time.monotonic() + ttl_s, place)
         self._order.added(place.key, size)
@@ -98,7 +98,7 @@ class MemoryTier:
 
     async def purge(self, what: Purge) -> int:
         """See `Tier.purge`."""
-        gone = [
+        removed = [
             key
             for key, (value, _, place) in self._entries.items()
             if place.owner == what.owner
@@ -106,9 +106,9 @@ class MemoryTier:
             and (what.before is None or made_of(value) < what.before)
             and (not what.key or key == what.key)
         ]
-        for key in gone:
+        for key in removed:
             self._remove(key)
-        return len(gone)
+        return len(removed)
 
     async def close(self) -> None:
         """See `Tier.close`."""

@@ -1,4 +1,4 @@
-"""The cache phase of one pipeline: an answer that is stored, one that is being made, or a place for a new one."""
+"""The cache phase of a pipeline: returns a stored answer, joins a call in flight, or prepares a new entry."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from cache.cacheable import reason_not_to
-from cache.entry import CacheEntry, KeptReply, entry_of, storable, text_mark, unpack
+from cache.cacheable import uncacheable_request
+from cache.entry import CachedReply, CacheEntry, entry_of, storable, text_mark, unpack
 from cache.key import request_key
 from cache.semantic.answers import text_of
 from cache.semantic.nearest import is_conversation, partition_request, question_of
@@ -31,46 +31,46 @@ if TYPE_CHECKING:
     from contract.phases import MakesAnswer
     from contract.unsettled import Unsettled
 
-# Larger answers are not kept.
+# Larger answers are not cached.
 MAX_ENTRY_BYTES = 2_000_000
 _TAG = re.compile(rb"[A-Z]+_[A-Z2-7]{6}")
 _ASKS_NOTHING = CacheControl()
 _encoder = msgspec.msgpack.Encoder()
 
 
-# Findings that say nothing against the words of an answer: what was masked comes back, and a budget is not about them.
-# What was removed from passages never reached the model: while they stand as they were, it would be removed again.
-_SAY_NOTHING = frozenset({"mask", "remove", "exceeded", "downgrade"})
+# Actions that don't prevent caching: masked values are restored, budgets don't concern the text, and what was removed
+# from unchanged passages would be removed again.
+_HARMLESS_ACTIONS = frozenset({"mask", "remove", "exceeded", "downgrade"})
 
 
 class Versioned(Protocol):
-    """A source of documents."""
+    """A document source."""
 
     @property
     def version(self) -> str:
-        """Changes with what can be found in it."""
+        """A text that changes with the searchable content."""
         ...
 
-    async def again(self, passages: Sequence[Passage], labels: frozenset[str] | None = None) -> list[Passage]:
-        """Those of the passages that are this source's and that somebody with `labels` may see, as they are now."""
+    async def refresh(self, passages: Sequence[Passage], labels: frozenset[str] | None = None) -> list[Passage]:
+        """Returns this source's passages that still exist and that `labels` may see, with their current text."""
         ...
 
 
 class CachePolicy(msgspec.Struct, frozen=True):
-    """`per`: who shares answers. `pipeline` is a digest of all that is configured for it."""
+    """`per`: who shares answers. `pipeline` is a digest of the pipeline's complete config."""
 
     name: str
     pipeline: str
     per: str = "app"
     max_temperature: float = 0.3
     conversations: bool = False
-    """Whether later turns are compared too, as the question that a model has made of them."""
+    """Whether later turns are compared too, rewritten by a model as standalone questions."""
     personal: bool = False
-    """Whether questions about the asker or about the moment are kept too."""
+    """Whether personal and time-sensitive questions are cached too."""
 
 
 class CachePhase:
-    """Implements `contract.phases.Recall`."""
+    """Implements `contract.phases.ResponseCache`."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class CachePhase:
         sources: Sequence[Versioned] = (),
         lease: Lease | None = None,
     ) -> None:
-        """`sources` are those that answers are made from; `lease` keeps others from making the same answer."""
+        """`sources` are the sources of the answers; `lease` prevents other machines from making the same call."""
         self._policy = policy
         self._tiers = answers.tiers
         self._semantic = answers.semantic
@@ -88,7 +88,7 @@ class CachePhase:
         self.calls = SharedCalls()
 
     async def lookup(self, request: ChatRequest, exchange: Exchange, variant: str = "") -> Found:
-        """See `Recall.lookup`."""
+        """See `ResponseCache.lookup`."""
         started = time.perf_counter()
         control = request.cache or _ASKS_NOTHING
         if control.no_store:
@@ -97,9 +97,9 @@ class CachePhase:
         scope = self._scope(request, exchange, variant)
         place = self._place(request, scope)
         miss = Miss(self, request, exchange, place, scope, started)
-        if not control.no_cache and (given := await self._exact(miss)):
-            return given
-        if why := self._reason_not_to(request):
+        if not control.no_cache and (answer := await self._exact(miss)):
+            return answer
+        if why := self._uncacheable_request(request):
             exchange.cache = CacheNote("off", why=why)
             return _NOT_STORED
         if control.no_cache:
@@ -121,68 +121,71 @@ class CachePhase:
             partition = request_key(partition_request(request, question), miss.scope).hex()
             look = miss.look = await self._semantic.look(question, partition, self._version())
             if look is not None:
-                given = await self._given(look, miss) if look.give else None
-                if given is not None:
-                    return given
+                answer = await self._reuse(look, miss) if look.give else None
+                if answer is not None:
+                    return answer
         if (joined := self.calls.join(miss.place.key, exchange)) is not None:
-            # Another request has begun meanwhile.
+            # Another request has started a call in the meantime.
             return await _shared(joined, exchange, started)
         return miss.noted()
 
     async def _exact(self, miss: Miss) -> Answer | None:
-        """What is stored for this very request."""
-        found = await self._tiers.get(miss.place)
-        entry = self._usable(found[0], miss.max_age) if found is not None else None
+        """Returns the stored answer for exactly this request."""
+        hit = await self._tiers.get(miss.place)
+        entry = self._usable(hit[0], miss.max_age) if hit is not None else None
         passages = await self._passages(entry, miss.exchange) if entry is not None else None
-        if entry is None or found is None or passages is None:
+        if entry is None or hit is None or passages is None:
             return None
         note = CacheNote("exact", time.time() - entry.made, entry=miss.place.key.hex())
-        return _hit(entry, passages, note, miss, found[1])
+        return _hit(entry, passages, note, miss, hit[1])
 
-    async def _given(self, look: SemanticLookup, miss: Miss) -> Answer | None:
-        """The candidate's answer, if it is still there and what it was made from still stands."""
+    async def _reuse(self, look: SemanticLookup, miss: Miss) -> Answer | None:
+        """Returns the candidate's answer, if it still exists and its sources are unchanged."""
         semantic, candidate, exchange = self._semantic, look.candidate, miss.exchange
         assert semantic is not None
         assert candidate is not None
-        found = await self._tiers.get(candidate.kept.place)
-        entry = self._usable(found[0], miss.max_age) if found is not None else None
-        passages = await self._standing(entry, candidate.kept.version, exchange) if entry is not None else None
-        if entry is None or found is None or passages is None:
+        hit = await self._tiers.get(candidate.stored.place)
+        entry = self._usable(hit[0], miss.max_age) if hit is not None else None
+        passages = await self._valid_passages(entry, candidate.stored.version, exchange) if entry is not None else None
+        if entry is None or hit is None or passages is None:
             if miss.max_age is None:
-                semantic.gone(candidate)
+                semantic.forget(candidate)
             return None
-        semantic.given(candidate)
-        key = candidate.kept.place.key.hex()
+        semantic.record_hit(candidate)
+        key = candidate.stored.place.key.hex()
         note = CacheNote("semantic", time.time() - entry.made, similarity=candidate.likelihood, entry=key)
         exchange.record("semantic", miss.started, _about(look))
-        return _hit(entry, passages, note, miss, found[1])
+        return _hit(entry, passages, note, miss, hit[1])
 
-    async def _standing(self, entry: CacheEntry, version: str, exchange: Exchange) -> tuple[Passage, ...] | None:
-        """An answer dies with the passages that it was made from; one made from none with any change of its sources."""
+    async def _valid_passages(self, entry: CacheEntry, version: str, exchange: Exchange) -> tuple[Passage, ...] | None:
+        """The entry's passages if the entry is still valid, else None.
+
+        An answer becomes invalid when one of its passages changes; an answer without passages when any source changes.
+        """
         if self._sources and not entry.passages and version != self._version():
             return None
         return await self._passages(entry, exchange)
 
     async def _passages(self, entry: CacheEntry, exchange: Exchange) -> tuple[Passage, ...] | None:
-        """The passages with their words, which only their sources keep; None where one is no longer as it was."""
+        """The passages with their texts from the sources; None if one has changed or is not visible."""
         if not entry.passages:
             return ()
-        # An answer from passages that its reader may not see any more is not the reader's.
+        # A reader must not get an answer from passages that it may no longer see.
         labels = exchange.caller.labels if exchange.caller is not None else frozenset()
-        there = {each.id: each for source in self._sources for each in await source.again(entry.passages, labels)}
-        if any(each.id not in there or text_mark(there[each.id].text) != each.text for each in entry.passages):
+        current = {each.id: each for source in self._sources for each in await source.refresh(entry.passages, labels)}
+        if any(each.id not in current or text_mark(current[each.id].text) != each.text for each in entry.passages):
             return None
-        return tuple(msgspec.structs.replace(each, text=there[each.id].text) for each in entry.passages)
+        return tuple(msgspec.structs.replace(each, text=current[each.id].text) for each in entry.passages)
 
     async def _learn(self, look: SemanticLookup, place: CacheAddress, entry: CacheEntry, exchange: Exchange) -> None:
-        """What the new answer says of the candidate's; the question is one more to be found."""
+        """Compares the new answer with the candidate's, and adds the question to the index."""
         semantic = self._semantic
         assert semantic is not None
         if look.candidate is not None:
-            found = await self._tiers.get(look.candidate.kept.place)
-            before = unpack(found[0]) if found is not None else None
-            if before is None or await self._standing(before, look.candidate.kept.version, exchange) is None:
-                semantic.gone(look.candidate)
+            hit = await self._tiers.get(look.candidate.stored.place)
+            before = unpack(hit[0]) if hit is not None else None
+            if before is None or await self._valid_passages(before, look.candidate.stored.version, exchange) is None:
+                semantic.forget(look.candidate)
             else:
                 await semantic.learn(look, text_of(before.deltas), text_of(entry.deltas))
         semantic.keep(look, place)
@@ -190,27 +193,27 @@ class CachePhase:
     def _version(self) -> str:
         return " ".join([each.version for each in self._sources])
 
-    def _reason_not_to(self, request: ChatRequest) -> str:
+    def _uncacheable_request(self, request: ChatRequest) -> str:
         temperature = request.temperature
         if temperature is not None and temperature > self._policy.max_temperature:
             return "temperature"
-        return "" if self._policy.personal else reason_not_to(request)
+        return "" if self._policy.personal else uncacheable_request(request)
 
     def _place(self, request: ChatRequest, scope: list[str]) -> CacheAddress:
         key = request_key(request, [*scope, *[each.version for each in self._sources]])
         return CacheAddress(scope[0], request.model, key)
 
     def _scope(self, request: ChatRequest, exchange: Exchange, variant: str) -> list[str]:
-        """Whose answers they are (first the owner), and by which pipeline."""
+        """The scope of the key: the owner first, then the pipeline and the caller's access."""
         policy = self._policy
         caller = exchange.caller
         app = caller.app if caller is not None else ""
         labels = sorted(caller.labels) if caller is not None else []
         if caller is not None and caller.sources is not None:
-            # An answer from a source that this key may not reach is not its own.
+            # A key that may not access a source must not get answers from it.
             labels += ["sources:", *sorted(caller.sources)]
         owner = "" if policy.per == "labels" else app
-        # Who it is, by a token or a header before the body, in which anybody's name can be written.
+        # Prefer the user of a token or header; the body may contain any name.
         user = (exchange.user or request.user) if policy.per == "user" else ""
         return [owner, policy.name, policy.pipeline, policy.per, user, variant, *labels]
 
@@ -221,64 +224,64 @@ class CachePhase:
             return None
         return entry
 
-    async def made_elsewhere(self, hold: Hold, miss: Miss) -> Answer | None:
-        """The answer that another machine has made; None once this one holds the lease, and is to make it."""
+    async def await_other_machine(self, hold: Hold, miss: Miss) -> Answer | None:
+        """Returns another machine's answer; None once this machine holds the lease and must call the model."""
 
         async def look() -> CacheEntry | None:
-            found = await self._tiers.get(miss.place)
-            return unpack(found[0]) if found is not None else None
+            hit = await self._tiers.get(miss.place)
+            return unpack(hit[0]) if hit is not None else None
 
-        entry = await hold.take_or(look)
+        entry = await hold.acquire_or(look)
         passages = await self._passages(entry, miss.exchange) if entry is not None else None
         if entry is None or passages is None:
             return None
         miss.exchange.cache = CacheNote("shared", time.time() - entry.made, entry=miss.place.key.hex())
         miss.exchange.target = entry.target
-        return Answer(KeptReply(entry, stream=miss.request.stream), passages, entry.pipeline)
+        return Answer(CachedReply(entry, stream=miss.request.stream), passages, entry.pipeline)
 
     def hold(self, place: CacheAddress) -> Hold | None:
-        """A hold on that place among all machines; None where none is asked for."""
+        """A lease for that address across all machines; None if leases are not configured."""
         return self._lease.hold(place.key) if self._lease is not None else None
 
     async def keep(self, miss: Miss, answer: Answer, batches: list[list[Delta]], reader: Exchange) -> None:
-        """Stores a complete answer, where another request may get it."""
+        """Stores a complete answer, if other requests may get it."""
         exchange, look = miss.exchange, miss.look
-        why = _reason_not_to_keep((exchange, reader), answer, batches)
+        why = _uncacheable((exchange, reader), answer, batches)
         entry = entry_of(answer, batches, exchange.target)
-        if why or (why := await self._keep(miss.place, miss.request, answer.passages, entry)):
+        if why or (why := await self._store(miss.place, miss.request, answer.passages, entry)):
             exchange.cache = CacheNote("miss", why=why)
         elif look is not None:
             await self._learn(look, miss.place, entry, exchange)
 
-    async def _keep(
+    async def _store(
         self, place: CacheAddress, request: ChatRequest, passages: tuple[Passage, ...], entry: CacheEntry
     ) -> str:
-        """Keeps a complete answer; why not, where it is one that nobody else should get."""
+        """Stores a complete answer; returns why not, or an empty text."""
         value = entry.pack()
         if len(value) > MAX_ENTRY_BYTES:
             return "too large"
         if passages and not _tags(value) <= _tags(_encoder.encode((request.messages, passages))):
-            # It speaks of masked values that only its passages held: another's request could not undo them.
+            # The answer contains tags of values from its passages, which another request could not restore.
             return "masked passages"
         await self._tiers.put(place, value)
         return ""
 
 
 class Miss:
-    """Nothing is stored for a request: the place where its answer will be. Implements `Miss` of the contract.
+    """A cache miss: the address for the new answer. Implements `contract.phases.Miss` and `NewAnswer`.
 
-    Its answer is made once for all equal requests; it is `cache.shared_calls.NewAnswer` too.
+    One call makes the answer for all equal requests.
     """
 
     __slots__ = (
-        "_hold", "_make", "_recall", "exchange", "lacks_question", "look", "place", "request", "scope", "started",
+        "_hold", "_make", "_phase", "exchange", "lacks_question", "look", "place", "request", "scope", "started",
     )  # fmt: skip
 
     def __init__(
-        self, recall: CachePhase, request: ChatRequest, exchange: Exchange, place: CacheAddress, scope: list[str],
+        self, phase: CachePhase, request: ChatRequest, exchange: Exchange, place: CacheAddress, scope: list[str],
         started: float,
     ) -> None:  # fmt: skip
-        self._recall = recall
+        self._phase = phase
         self._make: MakesAnswer
         self._hold: Hold | None = None
         self.request = request
@@ -286,17 +289,17 @@ class Miss:
         self.place = place
         self.scope = scope
         self.started = started
-        # What a look-up by meaning has found.
+        # The result of the semantic look-up.
         self.look: SemanticLookup | None = None
         self.lacks_question = False
 
     @property
     def max_age(self) -> float | None:
-        """Seconds; older answers are none for this request."""
+        """The maximum age in seconds of an answer for this request; None for any."""
         return self.request.cache.max_age if self.request.cache is not None else None
 
     def noted(self) -> Miss:
-        """It, once the record says so."""
+        """Records the miss and returns itself."""
         self.exchange.cache = CacheNote("miss")
         self.exchange.record("cache", self.started, {"found": "nothing", **_about(self.look)})
         return self
@@ -304,22 +307,22 @@ class Miss:
     async def compare(self, question: str) -> Found:
         """See `Miss.compare`."""
         self.lacks_question = False
-        return await self._recall.compare(self, question)
+        return await self._phase.compare(self, question)
 
     async def share(self, make: MakesAnswer, unsettled: Unsettled) -> Answer:
         """See `Miss.share`."""
         self._make = make
         alone = self.request.cache is not None and self.request.cache.no_cache
         if not alone:
-            self._hold = self._recall.hold(self.place)
-        reply = self._recall.calls.start(b"" if alone else self.place.key, self.exchange, self)
+            self._hold = self._phase.hold(self.place)
+        reply = self._phase.calls.start(b"" if alone else self.place.key, self.exchange, self)
         unsettled.pending_call = reply.call.over
         return await reply.ready()
 
     async def make(self) -> Answer:
-        """See `NewAnswer.make`. Says at once why it will not be stored, where that is known before its words."""
+        """See `NewAnswer.make`. Records early why the answer will not be stored, if that is known before its text."""
         hold = self._hold
-        if hold is not None and (given := await self._recall.made_elsewhere(hold, self)) is not None:
+        if hold is not None and (given := await self._phase.await_other_machine(hold, self)) is not None:
             return given
         answer = await self._make()
         if why := _known_reason((self.exchange,), answer):
@@ -328,7 +331,7 @@ class Miss:
 
     async def keep(self, answer: Answer, batches: list[list[Delta]], reader: Exchange) -> None:
         """See `NewAnswer.keep`."""
-        await self._recall.keep(self, answer, batches, reader)
+        await self._phase.keep(self, answer, batches, reader)
 
     async def release(self) -> None:
         """See `NewAnswer.release`."""
@@ -337,7 +340,7 @@ class Miss:
 
 
 class _NotStored:
-    """The cache has no part in a request's answer. Implements `Miss` of the contract."""
+    """A request that bypasses the cache. Implements `contract.phases.Miss`."""
 
     lacks_question = False
 
@@ -346,7 +349,7 @@ class _NotStored:
         return self
 
     async def share(self, make: MakesAnswer, unsettled: Unsettled) -> Answer:
-        """See `Miss.share`: for this request alone."""
+        """See `Miss.share`: calls for this request alone."""
         return await make()
 
 
@@ -358,11 +361,11 @@ def _hit(entry: CacheEntry, passages: tuple[Passage, ...], note: CacheNote, miss
     exchange.cache = note
     exchange.target = entry.target
     exchange.record("cache", miss.started, {"found": note.kind, "tier": tier, "age_s": round(note.age_s, 1)})
-    return Answer(KeptReply(entry, stream=miss.request.stream), passages, entry.pipeline)
+    return Answer(CachedReply(entry, stream=miss.request.stream), passages, entry.pipeline)
 
 
 async def _shared(joined: SharedReply, exchange: Exchange, started: float) -> Answer:
-    """An answer that is being made for another request."""
+    """The answer of another request's call in flight."""
     exchange.cache = CacheNote("shared")
     answer = await joined.ready()
     exchange.target = joined.call.exchange.target
@@ -370,23 +373,23 @@ async def _shared(joined: SharedReply, exchange: Exchange, started: float) -> An
     return answer
 
 
-def _reason_not_to_keep(records: Sequence[Exchange], answer: Answer, batches: Sequence[Sequence[Delta]]) -> str:
-    """`records` are those of the request that made the call, and of one that has read the answer."""
+def _uncacheable(records: Sequence[Exchange], answer: Answer, batches: Sequence[Sequence[Delta]]) -> str:
+    """Why an answer may not be cached; `records` are those of the calling request and of a reader."""
     return _known_reason(records, answer) or storable(batches)
 
 
 def _known_reason(records: Sequence[Exchange], answer: Answer) -> str:
-    """What of the reasons is known before the answer's end."""
-    if isinstance(answer.reply, KeptReply):
-        return "kept already"
+    """The reasons that are known before the answer ends."""
+    if isinstance(answer.reply, CachedReply):
+        return "already cached"
     for record in records:
         for each in record.findings:
-            if each.action not in _SAY_NOTHING and not each.shadow:
+            if each.action not in _HARMLESS_ACTIONS and not each.shadow:
                 return f"flagged by {each.guardrail}"
     if any(step.name == "tool" for record in records for step in record.steps):
-        return "tools acted"
+        return "tools were called"
     if any(passage.id.endswith(":sql") for passage in answer.passages):
-        # Nobody tells when rows change.
+        # There is no notification when rows change.
         return "rows of a database"
     return ""
 

@@ -1,4 +1,4 @@
-"""Answers in PostgreSQL, where there is one and no Redis."""
+"""The tier kind `postgres`: answers in PostgreSQL, for deployments without Redis."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ _PURGE = """
 DELETE FROM gatehouse_answers WHERE cache = $1 AND owner = $2 AND ($3 = '' OR model = $3)
 AND ($4::double precision IS NULL OR made < $4) AND ($5 = ''::bytea OR key = $5)
 """
-# Two processes that make the table at once would trip over each other.
+# Serialises concurrent creation of the table, which would fail otherwise.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('gatehouse_answers'))"
 _CLEAN_EVERY_S = 60.0
 
 
 class PostgresTierConfig(TierConfig):
-    """Answers in a PostgreSQL."""
+    """Answers in PostgreSQL."""
 
-    kind: Literal["postgres"] = Field(description="In a PostgreSQL, for all replicas.")
+    kind: Literal["postgres"] = Field(description="In PostgreSQL, for all replicas.")
     url: Annotated[Secret, BeforeValidator(postgres_address)] = Field(
-        description="Its address.", examples=["${DATABASE_URL}"]
+        description="The database URL.", examples=["${DATABASE_URL}"]
     )
 
     @classmethod
     def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-        """Its driver."""
+        """The database driver."""
         yield (), "postgres"
 
     def open(self, cache: str, parts: TierParts) -> PostgresTier:
@@ -56,7 +56,7 @@ class PostgresTierConfig(TierConfig):
 
 
 class PostgresTier:
-    """Implements `contract.tiers.Tier`. Connects when it is first used."""
+    """Implements `contract.tiers.Tier`. Connects on first use."""
 
     name = "postgres"
 
@@ -71,7 +71,7 @@ class PostgresTier:
         if self._pool is None:
             if self._opening is None or self._opening.done():
                 self._opening = asyncio.create_task(self._open())
-            # Shielded: whoever waits has a short deadline, and the next one finds it open.
+            # Shielded from the caller's short timeout, so that a later caller finds the connection open.
             self._pool = await asyncio.shield(self._opening)
         return self._pool
 
@@ -97,7 +97,7 @@ class PostgresTier:
         return value
 
     async def put(self, place: CacheAddress, value: bytes, ttl_s: float) -> None:
-        """See `Tier.put`. Now and then it removes what has expired."""
+        """See `Tier.put`. Also removes expired answers from time to time."""
         pool = await self._ready()
         now = time.time()
         owner, model = _clean(place.owner), _clean(place.model)
@@ -123,5 +123,5 @@ class PostgresTier:
 
 
 def _clean(text: str) -> str:
-    """PostgreSQL takes no NUL."""
+    """Removes NUL, which PostgreSQL rejects."""
     return text.replace("\x00", "")

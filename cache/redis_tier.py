@@ -1,4 +1,4 @@
-"""Answers in Redis, for all replicas, under `gatehouse:cache:<cache>:<owner>:<model>:<key>`, the names as digests."""
+"""The tier kind `redis`: answers under `gatehouse:cache:<cache>:<owner>:<model>:<key>`, with names as digests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from contract.tiers import CacheAddress, Purge
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-_AT_ONCE = 500
+_BATCH = 500
 _HEAD_BYTES = 8
 
 
@@ -30,14 +30,14 @@ class RedisTierConfig(TierConfig):
 
     @classmethod
     def conflicts(cls, path: Path, values: Mapping[str, Any], beside: RawConfig) -> Iterator[OptionConflict]:
-        """It needs an address that stands in another section."""
+        """The tier needs `server.redis`."""
         if "redis" not in beside.section("server"):
-            yield OptionConflict((*path, "kind"), "there is no Redis", "give its address as server: {redis: ...}")
+            yield OptionConflict((*path, "kind"), "there is no Redis", "set its URL as server: {redis: ...}")
 
     def open(self, cache: str, parts: TierParts) -> RedisTier:
         """See `TierConfig.open`."""
         if parts.redis is None:
-            raise ValueError(f"the cache {cache} has a tier in Redis, and server.redis is empty")
+            raise ValueError(f"the cache {cache} has a tier in Redis, but server.redis is empty: set it")
         return RedisTier(parts.redis, cache)
 
 
@@ -47,7 +47,7 @@ class RedisTier:
     name = "redis"
 
     def __init__(self, redis: Redis, cache: str) -> None:
-        """The client is its owner's to close."""
+        """The caller closes the client."""
         self._redis = redis
         self._prefix = f"gatehouse:cache:{_short(cache)}:"
 
@@ -66,14 +66,14 @@ class RedisTier:
         """See `Tier.purge`."""
         model = _short(what.model) if what.model else "*"
         pattern = f"{self._prefix}{_short(what.owner)}:{model}:{what.key.hex() or '*'}"
-        gone = 0
+        removed = 0
         batch: list[bytes] = []
-        async for key in self._redis.scan_iter(pattern, count=_AT_ONCE):
+        async for key in self._redis.scan_iter(pattern, count=_BATCH):
             batch.append(key)
-            if len(batch) >= _AT_ONCE:
-                gone += await self._remove(batch, what.before)
+            if len(batch) >= _BATCH:
+                removed += await self._remove(batch, what.before)
                 batch = []
-        return gone + (await self._remove(batch, what.before) if batch else 0)
+        return removed + (await self._remove(batch, what.before) if batch else 0)
 
     async def _remove(self, keys: list[bytes], before: float | None) -> int:
         if before is not None:

@@ -1,7 +1,7 @@
-"""One call for many equal requests at once: a request that comes while the answer is being made reads it too.
+"""Single flight: concurrent equal requests share one call and read the same answer.
 
-The call runs in a task of its own and is cancelled only when its last reader leaves. An answer that breaks off breaks
-off for all readers: none gets a part of it as the whole.
+The call runs in its own task and is cancelled only when its last reader disconnects. If an answer is interrupted, it is
+interrupted for all readers: none takes a partial answer for a complete one.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ if TYPE_CHECKING:
     from contract.exchange import Exchange
 
 
-# How long an answer that is complete waits for a caller to have read it, before it is given up as an entry.
-READ_OUT_S = 5.0
+# How long a complete answer waits for a reader to finish, before it is discarded as a cache entry.
+READER_WAIT_S = 5.0
 
 
 class NewAnswer(Protocol):
-    """An answer that is not there yet: how it is made, and what becomes of it."""
+    """A new answer: how to make and how to store it."""
 
     async def make(self) -> Answer:
-        """The answer, once it has begun. Raises why there is none."""
+        """Returns the answer once it has started. Raises the call's errors."""
         ...
 
     async def keep(self, answer: Answer, batches: list[list[Delta]], reader: Exchange) -> None:
-        """Stores it. It was read to its clean end, by `reader` too."""
+        """Stores the answer, which ended normally and was read completely, also by `reader`."""
         ...
 
     async def release(self) -> None:
-        """Comes last, however it ended. Never raises."""
+        """Called last, whatever the outcome. Never raises."""
         ...
 
 
 class SharedCall:
-    """One call that is being made, or has just ended."""
+    """One call that is in flight or has just ended."""
 
     __slots__ = (
-        "_calls", "_key", "_read_out", "_waiting", "answer", "batches", "done", "error", "exchange", "over", "readers",
-        "task",
+        "_calls", "_key", "_reader_done", "_waiting", "answer", "batches", "done", "error", "exchange", "over",
+        "readers", "task",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, calls: SharedCalls, key: bytes) -> None:
-        """`exchange` is the first caller's: the call is written into its record."""
+        """`exchange` belongs to the first caller; the call is recorded there."""
         self.exchange = exchange
         self._calls = calls
         self._key = key
@@ -55,15 +55,15 @@ class SharedCall:
         self.done = False
         self.error: BaseException | None = None
         self.readers = 0
-        # Who has read all of it, and the future of whoever waits for that.
-        self._read_out: asyncio.Future[Exchange | None] | None = None
+        # Resolves to the record of a reader that has read the complete answer.
+        self._reader_done: asyncio.Future[Exchange | None] | None = None
         self.task: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
-        # Its first caller's record is closed when the call is over, not when that caller leaves.
+        # The first caller's record is closed when the call is over, not when that caller disconnects.
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self, new: NewAnswer) -> None:
-        """Makes the answer, reads it to its end, and stores it if the end was clean."""
+        """Makes the answer, reads it completely, and stores it if it ended normally."""
         try:
             answer = self.answer = await new.make()
             self._wake()
@@ -81,7 +81,7 @@ class SharedCall:
         except BaseException as error:
             if not self.done:
                 cancelled = isinstance(error, asyncio.CancelledError)
-                self.error = Unavailable("The answer under way was stopped") if cancelled else error
+                self.error = Unavailable("The shared call was cancelled") if cancelled else error
                 self._wake()
             if not isinstance(error, Exception):
                 raise
@@ -91,36 +91,36 @@ class SharedCall:
             await new.release()
 
     def end(self) -> None:
-        """No target is asked for anything more."""
+        """Marks the call as over: no target is called any more."""
         if not self.over.done():
             self.over.set_result(None)
 
     def ended(self, _: asyncio.Task[None]) -> None:
-        """See `end`."""
+        """A task callback; see `end`."""
         self.end()
 
     def leave(self) -> None:
-        """No further request finds it."""
+        """Removes the call, so that no further request joins it."""
         self._calls.forget(self._key, self)
 
     async def _reader(self) -> Exchange | None:
-        """The record of a caller who has read all of it, with what the output filters have found in it."""
+        """Waits for a reader to finish; returns its record, which contains the findings of the output filters."""
         if not self.readers:
             return None
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Exchange | None] = loop.create_future()
-        self._read_out = future
-        # A slow reader does not hold it up for ever.
-        timer = loop.call_later(READ_OUT_S, self.was_read, None)
+        self._reader_done = future
+        # Do not wait forever for a slow reader.
+        timer = loop.call_later(READER_WAIT_S, self.was_read, None)
         try:
             return await future
         finally:
             timer.cancel()
 
     def was_read(self, reader: Exchange | None) -> None:
-        """This caller has read it to its end; None: no caller has."""
-        if self._read_out is not None and not self._read_out.done():
-            self._read_out.set_result(reader)
+        """Reports a reader that has read the complete answer; None if no reader will."""
+        if self._reader_done is not None and not self._reader_done.done():
+            self._reader_done.set_result(reader)
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -129,7 +129,7 @@ class SharedCall:
                 each.set_result(None)
 
     async def ready(self) -> Answer:
-        """Once the answer has begun. Raises why it has not."""
+        """Waits until the answer has started. Raises the call's error."""
         while self.answer is None:
             if self.error is not None:
                 raise self.error
@@ -142,19 +142,19 @@ class SharedCall:
         await future
 
     async def batch(self, number: int) -> list[Delta] | None:
-        """That batch of the answer, or None past its clean end. Raises why there is none."""
+        """Waits for a batch of the answer; None after its normal end. Raises the call's error."""
         while number >= len(self.batches):
             if self.error is not None:
                 raise self.error
             if self.done:
                 return None
             await self._wait()
-        # Each reader has a list of its own: filters may change theirs.
+        # Copy the list for each reader, because filters may change it.
         return list(self.batches[number])
 
 
 class SharedCalls:
-    """Those of one cache, by key."""
+    """The calls in flight of one cache, by key."""
 
     def __init__(self) -> None:
         self._calls: dict[bytes, SharedCall] = {}
@@ -163,23 +163,23 @@ class SharedCalls:
         return len(self._calls)
 
     def join(self, key: bytes, exchange: Exchange) -> SharedReply | None:
-        """The answer that is being made for that key, if there is one."""
+        """Joins the call in flight for that key; None if there is none."""
         call = self._calls.get(key)
         return SharedReply(call, exchange) if call is not None else None
 
     def start(self, key: bytes, exchange: Exchange, new: NewAnswer) -> SharedReply:
-        """A new call, which equal requests find from now on; with an empty key none finds it."""
+        """Starts a call that equal requests can join; with an empty key none can."""
         call = SharedCall(exchange, self, key)
         if key:
             self._calls[key] = call
         reply = SharedReply(call, exchange)
         call.task = asyncio.get_running_loop().create_task(call.run(new))
-        # Also where it is cancelled before it has begun.
+        # Also runs if the task is cancelled before it starts.
         call.task.add_done_callback(call.ended)
         return reply
 
     def forget(self, key: bytes, call: SharedCall) -> None:
-        """No further request finds it."""
+        """Removes the call, so that no further request joins it."""
         if self._calls.get(key) is call:
             del self._calls[key]
 
@@ -187,21 +187,21 @@ class SharedCalls:
 class SharedReply:
     """One reader's view of a shared call. Implements `contract.reply.Reply`."""
 
-    __slots__ = ("_closed", "_exchange", "_number", "_whole", "call", "dialect", "streamed")
+    __slots__ = ("_closed", "_complete", "_exchange", "_number", "call", "dialect", "streamed")
 
     def __init__(self, call: SharedCall, exchange: Exchange) -> None:
         self.call = call
         self._number = 0
         self._closed = False
-        self._whole = False
+        self._complete = False
         self._exchange = exchange
-        # Known once the call's answer has begun.
+        # Known once the answer has started.
         self.dialect = ""
         self.streamed = False
         call.readers += 1
 
     async def ready(self) -> Answer:
-        """The answer with this view of it. Closes the view where there is none."""
+        """Waits for the answer and returns it with this view; closes the view if the call fails."""
         try:
             answer = await self.call.ready()
         except BaseException:
@@ -214,17 +214,17 @@ class SharedReply:
         """See `Reply.next`."""
         batch = await self.call.batch(self._number)
         self._number += 1
-        self._whole = batch is None
+        self._complete = batch is None
         return batch
 
     async def close(self) -> None:
-        """See `Reply.close`. When the last reader leaves, the call ends, and no request may join it any more."""
+        """See `Reply.close`. When the last reader disconnects, the call is cancelled and can't be joined any more."""
         if self._closed:
             return
         self._closed = True
         call = self.call
         call.readers -= 1
-        if self._whole:
+        if self._complete:
             call.was_read(self._exchange)
         elif call.readers == 0 and call.done:
             call.was_read(None)

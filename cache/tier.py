@@ -1,4 +1,4 @@
-"""A store of answers that may be away, and several stores as one."""
+"""Combines cache tiers, and guards remote tiers that may be unavailable."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from cache.entry import made_of
 from contract.tiers import CacheAddress, Purge, Tier
 
-# How long a store that others share may take, and how long one that failed is left alone.
+# The timeout of a remote tier, and the pause after a failure, in seconds.
 DEADLINE_S = 0.05
 PAUSE_S = 1.0
 
 
 class GuardedTier:
-    """A tier behind a network: it has a deadline, and while it is broken it is a miss and nothing more."""
+    """A remote tier with a timeout; while it fails, every look-up is a miss."""
 
     def __init__(self, tier: Tier) -> None:
         self.name = tier.name
@@ -45,14 +45,14 @@ class GuardedTier:
 
     def _pause(self, error: Exception) -> None:
         self._paused_until = time.monotonic() + PAUSE_S
-        # Here, for its import takes longer than all of `gatehouse check` may, which imports the kinds of a file.
+        # Imported lazily: the import is too slow for `gatehouse check`, which imports all kinds in a config.
         import structlog
 
         problem = str(error) or type(error).__name__
-        structlog.get_logger().warning("a cache is left alone for a moment", tier=self.name, problem=problem)
+        structlog.get_logger().warning("cache tier failed, pausing it", tier=self.name, problem=problem)
 
     async def purge(self, what: Purge) -> int:
-        """See `Tier.purge`. Raises: whoever purges must know when it was not done."""
+        """See `Tier.purge`. Raises errors, because the caller must know that a purge failed."""
         return await self._tier.purge(what)
 
     async def close(self) -> None:
@@ -61,47 +61,47 @@ class GuardedTier:
 
 
 class Tiers:
-    """Several tiers, the nearest first: what is found in a far one is kept in the nearer ones too."""
+    """Several tiers, the nearest first; a hit in a far tier is copied to the nearer ones."""
 
     def __init__(self, tiers: Sequence[Tier], ttl_s: float) -> None:
         self._tiers = tuple(tiers)
         self.ttl_s = ttl_s
 
     async def get(self, place: CacheAddress) -> tuple[bytes, str] | None:
-        """The bytes, and the name of the tier that had them."""
+        """Returns the bytes and the name of the tier that held them; None for a miss."""
         for number, tier in enumerate(self._tiers):
             value = await tier.get(place)
             if value is not None:
-                left = made_of(value) + self.ttl_s - time.time()
-                if left <= 0:
+                remaining = made_of(value) + self.ttl_s - time.time()
+                if remaining <= 0:
                     return None
                 for nearer in self._tiers[:number]:
-                    await nearer.put(place, value, left)
+                    await nearer.put(place, value, remaining)
                 return value, tier.name
         return None
 
     async def put(self, place: CacheAddress, value: bytes) -> None:
-        """Keeps it in all."""
+        """Stores the bytes in all tiers."""
         for tier in self._tiers:
             await tier.put(place, value, self.ttl_s)
 
     async def purge(self, what: Purge) -> int:
-        """Removes from all; the most that one of them had. Raises what a tier raises, after the others were asked."""
-        most, failed = 0, None
+        """Purges all tiers; returns the highest count of a tier. Raises a tier's error after trying all tiers."""
+        removed, failed = 0, None
         for tier in self._tiers:
             try:
-                most = max(most, await tier.purge(what))
+                removed = max(removed, await tier.purge(what))
             except Exception as error:
                 failed = error
         if failed is not None:
             raise failed
-        return most
+        return removed
 
     def status(self) -> str:
-        """One line for people."""
+        """A status line."""
         return "answers in " + " and ".join(tier.name for tier in self._tiers)
 
     async def close(self) -> None:
-        """Lets go of all."""
+        """Closes all tiers."""
         for tier in self._tiers:
             await tier.close()

@@ -1,4 +1,4 @@
-"""One YAML file, strictly read: `config.loading` gives a checked `Config`, or an error with all that is wrong."""
+"""The configuration in one YAML file: `config.loading` returns a checked `Config` or raises all problems at once."""
 
 from config.access import AppConfig
 from config.display import effective, show, show_json

@@ -1,4 +1,4 @@
-"""`caches`: answers that are given again. Each kind of tier has its options beside it, in `cache/`."""
+"""`caches`: stored responses. The options of each kind of tier are next to its code, in `cache/`."""
 
 from __future__ import annotations
 
@@ -20,51 +20,56 @@ if TYPE_CHECKING:
 
 
 class TierParts(Protocol):
-    """What a process lends to the tiers of its caches."""
+    """What a process provides to the tiers of its caches."""
 
     @property
     def redis(self) -> Redis | None:
-        """The client of `server.redis`; None where that is empty."""
+        """The client of `server.redis`; None if that is not set."""
         ...
 
 
 class TierConfig(Component):
-    """What every tier has."""
+    """Options of every tier."""
 
-    # Whether its answers are in the Redis of `server.redis`: replicas then also share who makes an answer.
+    # Whether it stores responses in the Redis of `server.redis`: replicas then also share calls in flight.
     in_redis: ClassVar[bool] = False
-    # Whether it is behind a network: then it has a deadline, and is a miss while it is broken.
+    # Whether it is behind a network: then look-ups have a deadline, and a failure counts as a miss.
     is_remote: ClassVar[bool] = True
 
-    kind: str = Field(description="Where answers are kept.")
+    kind: str = Field(description="Where responses are stored.")
 
     @abstractmethod
     def open(self, cache: str, parts: TierParts) -> Tier:
-        """The tier of the cache of that name, which connects when it is first used. Raises `ValueError`."""
+        """Returns the tier for the cache of that name; it connects on first use. Raises `ValueError`."""
 
 
 class SemanticConfig(Struct):
-    """Answers to questions that mean the same."""
+    """Reuses a response for a question that means the same."""
 
     renamed: ClassVar[Mapping[str, str]] = {"wrong_hits": "max_false_hit_rate", "most": "max_questions"}
 
     max_false_hit_rate: Percentage = Field(
-        default=0.01, gt=0, description="The largest share of hits that may be wrong; the threshold is learned from it."
+        default=0.01,
+        gt=0,
+        description="The largest acceptable share of false hits; the similarity threshold is learned from it.",
     )
-    sample: Percentage = Field(default=0.02, description="The share of hits that are answered anew, to learn from.")
+    sample: Percentage = Field(
+        default=0.02,
+        description="The share of hits that a model answers again, to measure false hits and learn the threshold.",
+    )
     conversations: Flag = Field(
         default=False,
-        description="Whether later turns are compared too, by the question that the model of `context.rewrite` makes "
-        "of them; what earlier turns asked for beside it counts for nothing then.",
+        description="Also compare later turns of a conversation, by the standalone question that the model of "
+        "`context.rewrite` writes; other instructions in earlier turns are ignored then.",
     )
-    shadow: Flag = Field(default=False, description="Learns and measures, and gives nothing.")
+    shadow: Flag = Field(default=False, description="Dry run: learn and measure, but serve no hits.")
     max_questions: Whole = Field(
-        default=20_000, ge=1, le=5_000_000, description="The most stored questions; each takes about 3 KB of memory."
+        default=20_000, ge=1, le=5_000_000, description="The most questions to store; each takes about 3 KB of memory."
     )
 
     @classmethod
     def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-        """The model that embeds questions."""
+        """The embedding model for questions."""
         yield (), "embeddings"
 
 
@@ -73,25 +78,25 @@ class CacheConfig(Struct):
 
     renamed: ClassVar[Mapping[str, str]] = {"per": "scope"}
 
-    ttl: Duration = Field(default=3600.0, description="How long an answer is kept.")
+    ttl: Duration = Field(default=3600.0, description="How long a response is stored.")
     scope: Literal["app", "user", "labels"] = Field(
         default="app",
-        description="Who shares answers: callers of one app, one `user` of an app, or all apps with the same labels.",
+        description="Who shares responses: callers of one app, one `user` of an app, or all apps with the same labels.",
     )
     tiers: tuple[Annotated[TierConfig, ComponentField("tiers")], ...] = Field(
         default=({"kind": "memory"},),
         validate_default=True,
         min_length=1,
-        description="Where they are kept, the nearest first.",
+        description="Where responses are stored, the nearest first.",
         examples=["[{kind: memory, size: 256 MB}, {kind: redis}]"],
     )
     temperature: Number = Field(
-        default=0.3, ge=0, le=2, description="Requests with a higher one are neither answered from it nor kept."
+        default=0.3, ge=0, le=2, description="Requests with a higher temperature bypass the cache."
     )
     personal: Flag = Field(
-        default=False, description="Whether questions about the asker, or about the moment, are kept too."
+        default=False, description="Also store responses to questions about the caller or about the current moment."
     )
     semantic: SemanticConfig | None = Field(
         default=None,
-        description="Whether other words for the same question find an answer too; without it only the same.",
+        description="Also reuse responses for questions with the same meaning; unset means only equal requests hit.",
     )

@@ -1,4 +1,4 @@
-"""The configuration as text: what is in effect, and the schema for editors."""
+"""The configuration as text: the effective values, and the JSON Schema for editors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from config.root import Config
 
 
 def effective(config: Config) -> dict[str, Any]:
-    """Everything that is in effect, defaults included, as plain values. Secrets are masked, units written out."""
+    """All effective values as plain values, including defaults. Secrets are masked, units are written out."""
     values: dict[str, Any] = config.model_dump(mode="json", by_alias=True, exclude_none=True)
     return values
 
@@ -36,13 +36,13 @@ def show_json(config: Config) -> str:
 
 
 def schema(kinds: Kinds) -> dict[str, Any]:
-    """The JSON Schema of the file, for editors. A reference may stand wherever a scalar does."""
+    """The JSON Schema of the file, for editors. It allows a reference in place of any scalar."""
     written: dict[str, Any] = _with_references(_with_kinds(kinds))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **written, "title": "Gatehouse"}
 
 
 def _with_kinds(kinds: Kinds) -> dict[str, Any]:
-    """The schema of the file, with every kind of each seam in the places that are left for it."""
+    """The schema of the file, with the placeholders replaced by the kinds of each seam."""
     known = [(seam, kind, struct) for seam in kinds.seams for kind, struct in kinds.structs(seam, plugins=True).items()]
     inputs: list[tuple[str, Literal["validation"], TypeAdapter[Any]]] = [("", "validation", TypeAdapter(Config))]
     inputs += [(f"{seam} {kind}", "validation", TypeAdapter(struct)) for seam, kind, struct in known]
@@ -52,8 +52,8 @@ def _with_kinds(kinds: Kinds) -> dict[str, Any]:
         seams.setdefault(seam, []).append(schemas[(f"{seam} {kind}", "validation")])
     root = schemas[("", "validation")]
     definitions = definitions["$defs"]
-    whole = {**definitions[root["$ref"].rpartition("/")[2]], "$defs": definitions}
-    written: dict[str, Any] = _filled(whole, seams, kinds.listed)
+    template = {**definitions[root["$ref"].rpartition("/")[2]], "$defs": definitions}
+    written: dict[str, Any] = _filled(template, seams, kinds.listed)
     return written
 
 
@@ -69,24 +69,24 @@ def _filled(part: Any, seams: Mapping[str, list[Any]], listed: Mapping[str, Sequ
     return {key: _filled(each, seams, listed) for key, each in part.items()}
 
 
-# A text that is a reference, or has one in it: what it stands for is not known to an editor.
+# Text that is or contains a reference: an editor does not know its value.
 _REFERENCE = r"\$\{|^os\.environ/"
 _LIMITED = ("pattern", "enum", "const", "minLength", "maxLength")
 _NOTES = ("title", "description", "default", "examples")
 
 
 def _with_references(part: Any) -> Any:
-    """The schema with references allowed beside all but texts of any kind, and names that are checked as names."""
+    """The schema with references allowed wherever a value is restricted; unrestricted text allows them already."""
     if isinstance(part, list):
         return [_with_references(each) for each in part]
     if not isinstance(part, dict):
         return part
     inner = {key: _inside(key, each) for key, each in part.items()}
     if "patternProperties" in inner:
-        # Keys of another form are none at all.
+        # Keys that match no pattern are not allowed.
         inner.setdefault("additionalProperties", False)
     if "oneOf" in inner:
-        # Of several kinds a reference may stand for any.
+        # A reference can match several kinds, so `oneOf` would fail.
         inner["anyOf"] = inner.pop("oneOf")
         inner.pop("discriminator", None)
     if inner.get("type") == "string" and "pattern" in inner and not {"enum", "const"} & set(inner):

@@ -1,4 +1,4 @@
-"""YAML into plain values, with the place of every key and value kept."""
+"""Parses YAML into plain values, with the position of every key and value."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KNOWN_TAGS = re.compile(r"tag:yaml\.org,2002:(str|int|float|bool|null|timestamp
 
 @dataclass(frozen=True)
 class TextRange:
-    """Where a piece of text is: first line and column (from 0), and where it ends."""
+    """The range of a piece of text: its first line and column (from 0), and its end."""
 
     line: int
     column: int
@@ -34,7 +34,7 @@ class TextRange:
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong at a place, before it is rendered."""
+    """An error at a place in the file, before it is rendered."""
 
     path: Path
     span: TextRange
@@ -44,10 +44,10 @@ class Fault:
 
 @dataclass
 class YamlDocument:
-    """What a file says. `keys` and `values` give the place of each path; `scalars` has all of them, those of
-    duplicates too; `names` all keys, with the path of their mapping; `unread` what belongs to no path.
+    """A parsed file. `keys` and `values` give the range of each path; `scalars` has all scalars, also those of
+    duplicate keys; `names` all keys, with the path of their mapping; `unread` the ranges that belong to no path.
 
-    `unresolved` are the paths whose reference leads nowhere: nothing more can be said about their value.
+    `unresolved` are the paths with an unresolved reference: their values can't be checked.
     """
 
     data: Any = None
@@ -61,18 +61,20 @@ class YamlDocument:
 
 
 def read_document(text: str, references: References) -> YamlDocument:
-    """Parses YAML 1.2. Whatever is wrong stands in `faults`; after a syntax error `data` is None."""
+    """Parses YAML 1.2. All errors are in `faults`; after a syntax error `data` is None."""
     try:
         return _compose(text, references)
     except RecursionError:
         return YamlDocument(
-            faults=[Fault((), TextRange(0, 0, 0, 1), "the file is nested too deeply", "is it the right one?")]
+            faults=[
+                Fault((), TextRange(0, 0, 0, 1), "the file is nested too deeply", "check that it is the right file")
+            ]
         )
     except YAMLError as error:
         tabs = [_tab(number, line) for number, line in enumerate(text.split("\n")) if re.match(r" *\t\s*\S", line)]
         if not tabs:
             return YamlDocument(faults=[_syntax_fault(error, text)])
-    # Tabs are all reported at once, and the rest is read as if each were two spaces.
+    # All tabs are reported at once; the rest is parsed as if each tab were two spaces.
     try:
         document = _compose(re.sub(r"(?m)^[ \t]+", lambda m: m[0].replace("\t", "  "), text), references)
     except (YAMLError, RecursionError):
@@ -91,7 +93,7 @@ def _compose(text: str, references: References) -> YamlDocument:
 
 
 class _Reader:
-    """Walks one tree of nodes into a document."""
+    """Converts a tree of YAML nodes into a document."""
 
     def __init__(self, document: YamlDocument, references: References) -> None:
         self._document = document
@@ -100,12 +102,12 @@ class _Reader:
         self._left = _MAX_NODES
 
     def read(self, node: Node, path: Path) -> Any:
-        """The node's value; notes its place and what is wrong in it."""
+        """Returns the node's value; records its range and its faults."""
         self._document.values[path] = span = _span(node)
         self._left -= 1
         if node in self._open or self._left < 0:
-            if self._left >= -1:  # told once, not for each of the millions that an alias can stand for
-                self._fault(path, span, "the alias leads to itself, or to far too much", "write the value out")
+            if self._left >= -1:  # reported once, not for each of the millions of nodes that an alias can expand to
+                self._fault(path, span, "the alias contains itself, or expands to too much", "write the value out")
             self._document.unresolved.add(path)
             return None
         if isinstance(node, ScalarNode):
@@ -120,28 +122,28 @@ class _Reader:
             self._open.pop()
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        entries: dict[str, Any] = {}
         for key_node, value_node in node.value:
             span = _span(key_node)
             if not isinstance(key_node, ScalarNode) or key_node.tag in (_NULL, _MERGE):
                 is_merge = isinstance(key_node, ScalarNode) and key_node.tag == _MERGE
-                message = "merge keys (<<) are not part of YAML 1.2" if is_merge else "a key must be a word"
+                message = "merge keys (<<) are not part of YAML 1.2" if is_merge else "a key must be text"
                 self._fault(path, span, message, "write the keys out" if is_merge else "put quotes around the key")
                 self._document.unread += [span, _span(value_node)]
                 continue
             key = str(key_node.value)
             self._document.names.append((path, span))
             here = (*path, key)
-            if key in found:
+            if key in entries:
                 first = self._document.keys[here].line + 1
-                self._fault(here, span, f"this key is here twice, first in line {first}", "keep one of the two")
+                self._fault(here, span, f"duplicate key, first in line {first}", "keep one of the two")
                 hidden = _Reader(YamlDocument(), self._references)
                 hidden.read(value_node, here)
                 self._document.scalars += hidden._document.scalars
                 continue
             self._document.keys[here] = span
-            found[key] = self.read(value_node, here)
-        return found
+            entries[key] = self.read(value_node, here)
+        return entries
 
     def _scalar(self, node: ScalarNode, path: Path, span: TextRange) -> str | int | float | bool | None:
         text, tag = str(node.value), str(node.tag)
@@ -151,11 +153,11 @@ class _Reader:
         if tag == _BOOL:
             return text.lower() == "true"
         if tag == _INT:
-            return _whole(text)
+            return _integer(text)
         if tag == _FLOAT:
             return _number(text)
         if not _KNOWN_TAGS.fullmatch(tag):
-            self._fault(path, span, "tags are not used here", "leave out the word that begins with !")
+            self._fault(path, span, "tags are not supported", "remove the tag, which begins with !")
         try:
             return self._references.resolve(text)
         except UnresolvedReference as unresolved:
@@ -167,7 +169,7 @@ class _Reader:
         self._document.faults.append(Fault(path, span, message, cure))
 
 
-def _whole(text: str) -> int | str:
+def _integer(text: str) -> int | str:
     try:
         return int(text.replace("_", ""), 0)
     except ValueError:
@@ -192,7 +194,7 @@ def _tab(number: int, line: str) -> Fault:
 
 
 def _undo_tabs(document: YamlDocument, lines: list[str]) -> None:
-    """Turns columns of the text with two spaces for a tab into columns of the file's own lines."""
+    """Converts columns of the text with two spaces for each tab into columns of the file itself."""
 
     def column(line: int, at: int) -> int:
         if line >= len(lines):
@@ -224,27 +226,27 @@ def _syntax_fault(error: YAMLError, text: str) -> Fault:
     message, cure = _explain(problem, source[mark.column :], source)
     line, column = mark.line, mark.column
     if error.context_mark is not None and ("end of stream" in problem or not source.strip()):
-        # The end of the file tells nothing; where the open quote or bracket stands does.
+        # The end of the file does not help the reader; the position of the open quote or bracket does.
         line, column = error.context_mark.line, error.context_mark.column
     return Fault((), TextRange(line, column, line, column + 1), message, cure)
 
 
 def _explain(problem: str, rest: str, source: str) -> tuple[str, str]:
-    """What a parser's complaint means here, and its cure."""
+    """The message and cure for an error of the YAML parser."""
     if rest.startswith("{") and "${" in source:
         return "a reference inside { } or [ ] needs quotes", 'write "${NAME}", with the quotes'
     if "another document" in problem:
-        return "a second document begins here", "keep one document in the file, without ---"
+        return "a second document begins here", "keep only one document in the file, without ---"
     if "mapping values are not allowed" in problem:
         return "a key is not expected here", "check the indentation; a value with a colon in it needs quotes"
     if "undefined alias" in problem:
         return "this alias has no anchor", "a value that begins with * needs quotes"
     if "cannot start any token" in problem:
-        return f"no value may begin with {rest[:1]}", "put the value in quotes"
+        return f"a value can't begin with {rest[:1]}", "put the value in quotes"
     if "end of stream" in problem:
-        return "a quote or bracket that opens here is never closed", "close it"
+        return "the quote or bracket that opens here is never closed", "close it"
     if "expected ',' or" in problem:
-        return "this list or mapping is not closed, or lacks a comma", "check commas and brackets"
+        return "this list or mapping is not closed, or a comma is missing", "check commas and brackets"
     if "<block end>" in problem:
-        return "this does not belong to what stands above it", "check the indentation"
-    return f"this is not YAML: {problem}" if problem else "this is not YAML", "check quotes and indentation"
+        return "this does not belong to the lines above it", "check the indentation"
+    return f"this is not valid YAML: {problem}" if problem else "this is not valid YAML", "check quotes and indentation"

@@ -1,4 +1,4 @@
-"""`egress`: the way out of one's network, and a provider's own."""
+"""`egress`: the proxy for outbound calls, and the proxy of one provider."""
 
 from __future__ import annotations
 
@@ -30,24 +30,25 @@ def _exempt(value: str) -> str:
         return read_exempt(value)
     except ValueError:
         cure = "write it like .internal, api.example.com, host:8443, 10.0.0.0/8 or *"
-        raise wrong("{value} is no host, suffix or network", cure) from None
+        raise wrong("{value} is not a host, suffix or network", cure) from None
 
 
 ProxyUrl = Annotated[Secret, AfterValidator(_proxy)]
-"""The URL of a proxy, which may hold a password; or `none`."""
+"""The URL of a proxy, which may contain a password; or `none`."""
 
 
 class EgressConfig(Struct):
-    """How everything that Gatehouse calls over HTTP is reached: providers, tools, web pages, webhooks, traces."""
+    """The proxy for outbound HTTP calls: to providers, tools, web pages, webhooks and the trace collector."""
 
     proxy: ProxyUrl | None = Field(
         default=None,
-        description="The proxy that calls go through, or `none`; without it `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` "
-        "and `NO_PROXY` of the environment hold. This machine is always reached directly.",
+        description="The proxy URL, or `none`; by default the environment variables `HTTPS_PROXY`, `HTTP_PROXY`, "
+        "`ALL_PROXY` and `NO_PROXY` apply. Calls to this machine never use a proxy.",
         examples=["http://proxy.internal:3128"],
     )
     no_proxy: tuple[Annotated[str, AfterValidator(_exempt)], ...] = Field(
         default=(),
-        description="What is reached without it: hosts with what is below them, suffixes, networks, `host:port`, `*`.",
+        description="Destinations that bypass the proxy: hosts with their subdomains, suffixes, networks, `host:port`, "
+        "`*`.",
         examples=["[.internal, 10.0.0.0/8]"],
     )

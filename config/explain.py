@@ -1,4 +1,4 @@
-"""What pydantic found, in this project's words: the place, what is wrong, one suggestion."""
+"""Turns pydantic's errors into faults: the place, what is wrong, one suggestion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TOP = TextRange(0, 0, 0, 1)
 
 
 class _Hidden:
-    """Stands for a value that no message may quote."""
+    """A value that no message may quote."""
 
     def __init__(self, value: object) -> None:
         self.noun = {str: "text", int: "a number", float: "a number", bool: "a flag", dict: "a mapping"}.get(
@@ -31,37 +31,37 @@ class _Hidden:
 
 
 def explain(
-    error: ErrorDetails, document: YamlDocument, spots: Mapping[Path, ConfigNode], kinds: Kinds
+    error: ErrorDetails, document: YamlDocument, nodes: Mapping[Path, ConfigNode], kinds: Kinds
 ) -> Fault | None:
-    """The fault behind one of pydantic's errors; None when it only follows from an unresolved reference."""
+    """The fault for one of pydantic's errors; None if an unresolved reference causes it."""
     path, rest = _locate(document.data, error["loc"])
     if any(path[: len(each)] == each for each in document.unresolved):
         return None
     kind = error["type"]
     if kind == "extra_forbidden":
-        return _unknown_key((*path, *rest), document, spots)
+        return _unknown_key((*path, *rest), document, nodes)
     if kind == "missing":
-        return _missing(path, str(rest[0]) if rest else "", document, spots)
+        return _missing(path, str(rest[0]) if rest else "", document, nodes)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return _wrong_kind(path, document, spots, kinds)
+        return _wrong_kind(path, document, nodes, kinds)
     if error["loc"][-1:] == ("[key]",):
         here = tuple(error["loc"][:-1])
         message, cure = _value(error, here[-1], None)
         return Fault(here, document.keys.get(here, _TOP), message, cure)
     value = _get(document.data, path)
     if kind == WRONG and isinstance(value, dict) and any(each[: len(path)] == path for each in document.unresolved):
-        return None  # a struct's check that may have missed just the value that a reference did not give
+        return None  # a struct's own check, which may have failed only because of the unresolved reference
     entries = len(value) if isinstance(value, Sized) else 1
     if kind == "too_short" and value is not None and entries >= error["ctx"]["min_length"]:
-        return None  # its entries (or what stands for the only one) are wrong, and each is told by itself
-    if value is not None and path in spots and holds_secret(spots[path].annotation):
+        return None  # its entries are wrong, and each has its own error
+    if value is not None and path in nodes and holds_secret(nodes[path].annotation):
         value = _Hidden(value)
-    message, cure = _value(error, value, spots.get(path))
+    message, cure = _value(error, value, nodes.get(path))
     return Fault(path, place(document, path), message, cure)
 
 
 def place(document: YamlDocument, path: Path) -> TextRange:
-    """Where to point for a path: its scalar, else the key that introduces it, else what surrounds it."""
+    """The text range to mark for a path: its scalar, else its key, else the closest enclosing value."""
     for end in range(len(path), -1, -1):
         here = path[:end]
         span = document.values.get(here)
@@ -73,11 +73,11 @@ def place(document: YamlDocument, path: Path) -> TextRange:
 
 
 def _locate(data: Any, loc: tuple[str | int, ...]) -> tuple[Path, list[str | int]]:
-    """The part of pydantic's place that the file has, and the rest."""
+    """Splits pydantic's location into the part that exists in the file, and the rest."""
     path: list[str | int] = []
     for position, part in enumerate(loc):
         if part == 0 and isinstance(part, int) and not isinstance(data, tuple):
-            continue  # the only one of several, written without a list
+            continue  # a single entry, written without a list
         inside = (isinstance(data, dict) and part in data) or (
             isinstance(data, tuple) and isinstance(part, int) and part < len(data)
         )
@@ -97,40 +97,40 @@ def _get(data: Any, path: Path) -> Any:
     return data
 
 
-def _struct(spot: ConfigNode | None) -> type[Struct] | None:
-    found = spot.annotation if spot else None
+def _struct(node: ConfigNode | None) -> type[Struct] | None:
+    found = node.annotation if node else None
     return found if isinstance(found, type) and issubclass(found, Struct) else None
 
 
-def _unknown_key(path: Path, document: YamlDocument, spots: Mapping[Path, ConfigNode]) -> Fault:
-    struct, key = _struct(spots.get(path[:-1])), str(path[-1])
+def _unknown_key(path: Path, document: YamlDocument, nodes: Mapping[Path, ConfigNode]) -> Fault:
+    struct, key = _struct(nodes.get(path[:-1])), str(path[-1])
     value = _get(document.data, path[:-1])
     known = list(fields(struct)) if struct else []
-    # A misspelling is most likely of a key that isn't there yet.
+    # A misspelled key most likely means a key that the mapping does not have.
     absent = [each for each in known if each not in value] if isinstance(value, dict) else known
     cure = did_you_mean(key, absent if nearest(key, absent) else known)
     if odd := next((each for each in key if not each.isprintable()), ""):
-        # Pasted from a web page: YAML takes it for a letter of the key.
-        cure = f"write a usual space for the sign in it that only looks like one (U+{ord(odd):04X})"
+        # Pasted from a web page: YAML reads it as part of the key.
+        cure = f"remove the invisible character in it (U+{ord(odd):04X}), or write a normal space"
     if len(path) == 1:
-        message = "there is no such section"
+        message = "unknown section"
     elif isinstance(value, dict) and "kind" in value and "kind" in known:
-        message = f"kind {value['kind']} has no option of this name"
+        message = f"kind {value['kind']} has no such option"
     else:
-        message = "there is no such key"
+        message = "unknown key"
     return Fault(path, document.keys.get(path, _TOP), message, cure)
 
 
-def _missing(path: Path, key: str, document: YamlDocument, spots: Mapping[Path, ConfigNode]) -> Fault:
-    struct = _struct(spots.get(path))
+def _missing(path: Path, key: str, document: YamlDocument, nodes: Mapping[Path, ConfigNode]) -> Fault:
+    struct = _struct(nodes.get(path))
     info = fields(struct).get(key) if struct else None
     examples = (info.examples if info else None) or ["..."]
     span = document.keys.get(path) or document.values.get(path, _TOP)
-    return Fault((*path, key), span, "this is missing", f"add {key}: {examples[0]}")
+    return Fault((*path, key), span, "required key is missing", f"add {key}: {examples[0]}")
 
 
-def _wrong_kind(path: Path, document: YamlDocument, spots: Mapping[Path, ConfigNode], kinds: Kinds) -> Fault | None:
-    seam = seam_of(spots[path].markers) if path in spots else None
+def _wrong_kind(path: Path, document: YamlDocument, nodes: Mapping[Path, ConfigNode], kinds: Kinds) -> Fault | None:
+    seam = seam_of(nodes[path].markers) if path in nodes else None
     known = kinds.names(seam.seam) if seam is not None else []
     value = _get(document.data, path)
     kind = value.get("kind") if isinstance(value, dict) else None
@@ -141,22 +141,22 @@ def _wrong_kind(path: Path, document: YamlDocument, spots: Mapping[Path, ConfigN
         near = nearest("kind", value)
         if near:
             misspelled = (*path, near)
-            return Fault(misspelled, document.keys.get(misspelled, _TOP), "there is no such key", "did you mean kind?")
+            return Fault(misspelled, document.keys.get(misspelled, _TOP), "unknown key", "did you mean kind?")
         span = document.keys.get(path) or document.values.get(path, _TOP)
-        return Fault(here, span, "this is missing", f"add kind: {' or '.join(known)}")
+        return Fault(here, span, "required key is missing", f"add kind: {' or '.join(known)}")
     return Fault(here, place(document, here), f"there is no kind {quote(kind)}", did_you_mean(str(kind), known))
 
 
-def _value(error: ErrorDetails, value: object, spot: ConfigNode | None) -> tuple[str, str]:
+def _value(error: ErrorDetails, value: object, node: ConfigNode | None) -> tuple[str, str]:
     """What is wrong with one value, and the cure."""
     kind, context = error["type"], error.get("ctx", {})
     if kind == WRONG:
         return _fill(context["message"], value), _fill(context["cure"], value)
     if kind == "literal_error":
         known = re.findall(r"'([^']*)'", context["expected"]) or re.split(r", | or ", context["expected"])
-        return f"{quote(value)} is not possible here", did_you_mean(str(value), known)
+        return f"{quote(value)} is not an allowed value", did_you_mean(str(value), known)
     if kind.endswith("_type"):
-        return _wrong_type(kind, value, spot)
+        return _wrong_type(kind, value, node)
     bound = _BOUNDS.get(kind)
     if bound:
         return f"{bound[0](context)}", bound[1]
@@ -168,17 +168,17 @@ def _fill(template: object, value: object) -> str:
 
 
 _BOUNDS: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
-    "greater_than": (lambda c: f"this must be more than {c['gt']:g}", ""),
-    "greater_than_equal": (lambda c: f"this must be at least {c['ge']:g}", ""),
-    "less_than": (lambda c: f"this must be less than {c['lt']:g}", ""),
-    "less_than_equal": (lambda c: f"this must be at most {c['le']:g}", ""),
+    "greater_than": (lambda c: f"must be more than {c['gt']:g}", ""),
+    "greater_than_equal": (lambda c: f"must be at least {c['ge']:g}", ""),
+    "less_than": (lambda c: f"must be less than {c['lt']:g}", ""),
+    "less_than_equal": (lambda c: f"must be at most {c['le']:g}", ""),
     "too_short": (
-        lambda c: f"there must be at least {c['min_length']} of these" if c["min_length"] > 1 else "the list is empty",
-        "add what is missing",
+        lambda c: f"must have at least {c['min_length']} entries" if c["min_length"] > 1 else "the list is empty",
+        "add the missing entries",
     ),
-    "too_long": (lambda c: f"there may be at most {c['max_length']} of these", "leave out the rest"),
-    "string_too_short": (lambda c: "this is empty", "leave the key out, or give it a value"),
-    "string_pattern_mismatch": (lambda c: "this has not the right form", "see gatehouse config docs"),
+    "too_long": (lambda c: f"must have at most {c['max_length']} entries", "remove the other entries"),
+    "string_too_short": (lambda c: "must not be empty", "remove the key, or give it a value"),
+    "string_pattern_mismatch": (lambda c: "the format is not valid", "see gatehouse config docs"),
 }
 _EXPECTED = {
     "string": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "tuple": "a list",
@@ -186,34 +186,34 @@ _EXPECTED = {
 }  # fmt: skip
 
 
-def _wrong_type(kind: str, value: object, spot: ConfigNode | None) -> tuple[str, str]:
+def _wrong_type(kind: str, value: object, node: ConfigNode | None) -> tuple[str, str]:
     wanted = kind.removesuffix("_type")
     given = _given(value)
     message = f"{given} where {_EXPECTED.get(wanted, wanted)} is expected"
     if value is None:
-        return message, "leave the key out for the default, or give it a value"
+        return message, "remove the key to use the default, or give it a value"
     if wanted == "tuple" and isinstance(value, _Hidden) and value.noun == "text":
         return message, "write it as a list: [...]"
     if wanted == "tuple" and isinstance(value, str):
         return message, f"write it as a list: [{value if value in given else '...'}]"
     if wanted == "string" and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return message, _cure_of_text(str(value), spot) or f'put it in quotes: "{value}"'
+        return message, _cure_of_text(str(value), node) or f'put it in quotes: "{value}"'
     if wanted == "bool":
         truth = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(str(value).lower())
         return message, f"write {truth}" if truth else "write true or false"
     if wanted == "int":
         return message, "write digits only"
-    struct = _struct(spot)
+    struct = _struct(node)
     if struct is not None and not is_open(struct):
-        return message, f"known here: {', '.join(fields(struct))}"
-    if spot and get_origin(spot.annotation) is dict and (names := get_args(spot.annotation)):
-        return message, "write one entry per line, each with its name" if names else ""
+        return message, f"possible keys: {', '.join(fields(struct))}"
+    if node and get_origin(node.annotation) is dict and (names := get_args(node.annotation)):
+        return message, "write one named entry per line" if names else ""
     return message, ""
 
 
-def _cure_of_text(text: str, spot: ConfigNode | None) -> str:
-    """What would still be wrong with a number once it stands in quotes; empty if nothing would."""
-    for marker in spot.markers if spot is not None else ():
+def _cure_of_text(text: str, node: ConfigNode | None) -> str:
+    """The cure for a number that would still be wrong in quotes; empty if quotes are enough."""
+    for marker in node.markers if node is not None else ():
         if isinstance(marker, AfterValidator):
             try:
                 cast("Callable[[str], object]", marker.func)(text)

@@ -1,4 +1,4 @@
-"""Packages that only some configs need: which extra of ours brings them, and whether they are installed here."""
+"""Packages that only some configs need: which of Gatehouse's extras installs them, and whether they are installed."""
 
 from __future__ import annotations
 
@@ -27,25 +27,28 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     ),
     "tools": ("mcp",),
 }
-"""Modules of each extra whose absence stops a config that needs it. What only some documents need is told for each."""
+"""The modules of each extra. A config that needs an extra is an error without them.
+
+Packages that only some documents need are not listed: a document without its package gets its own error.
+"""
 
 
-def missing_extras(document: YamlDocument, spots: Iterable[ConfigNode]) -> Iterator[Fault]:
-    """What the config needs and this installation lacks."""
-    for path, extra, instead in _needed(spots):
+def missing_extras(document: YamlDocument, nodes: Iterable[ConfigNode]) -> Iterator[Fault]:
+    """Yields a fault for each option whose package is not installed."""
+    for path, extra, instead in _needed(nodes):
         absent = next((module for module in EXTRAS[extra] if not _is_installed(module)), "")
         if absent:
             cure = f"pip install 'gatehouse-platform[{extra}]', or [all]{f'; or {instead}' if instead else ''}"
             yield Fault(path, place(document, path), f"this needs the package {absent}, which is not installed", cure)
 
 
-def _needed(spots: Iterable[ConfigNode]) -> Iterator[tuple[Path, str, str]]:
-    """What the structs themselves say of their options, and what does without it."""
-    for spot in spots:
-        struct = spot.annotation
-        if isinstance(struct, type) and issubclass(struct, Struct) and isinstance(spot.value, Mapping):
-            for rest, extra in struct.needed_extras(spot.value):
-                yield (*spot.path, *rest), extra, struct.without_extra
+def _needed(nodes: Iterable[ConfigNode]) -> Iterator[tuple[Path, str, str]]:
+    """Yields the path of each option that needs an extra, the extra, and an alternative, as the structs report them."""
+    for node in nodes:
+        struct = node.annotation
+        if isinstance(struct, type) and issubclass(struct, Struct) and isinstance(node.value, Mapping):
+            for rest, extra in struct.needed_extras(node.value):
+                yield (*node.path, *rest), extra, struct.without_extra
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Where a machine's own files are."""
+"""The folders for local files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def cache_folder() -> Path:
-    """`$GATEHOUSE_CACHE`, else `~/.cache/gatehouse`."""
+    """The cache folder: `$GATEHOUSE_CACHE`, else `~/.cache/gatehouse`."""
     named = os.environ.get("GATEHOUSE_CACHE")
     return Path(named) if named else Path.home() / ".cache" / "gatehouse"
 
 
 def data_folder(server: ServerConfig) -> Path:
-    """`server.data`, else the cache folder."""
+    """The data folder: `server.data`, else the cache folder."""
     return server.data if server.data is not None else cache_folder()

@@ -1,4 +1,4 @@
-"""`guardrails`: what every check on requests and answers has. The options of each kind stand beside what they build."""
+"""`guardrails`: options of every check on requests and responses. Each kind's options are next to its code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Author: TypeAlias = Literal["system", "user", "assistant", "tool"]
 Side: TypeAlias = Literal["input", "output"]
 # A step of `then` and its argument: (`retry`, `2`), (`say`, the text), (`block`, ``).
 Step: TypeAlias = tuple[str, str]
-# Steps that work on an answer: nothing on the way in can do them.
+# Steps that need a response: an input guardrail can't take them.
 ANSWER_STEPS = frozenset({"repair", "retry", "race", "model"})
 
 _STEP = re.compile(r"(flag|mask|block|repair|human)|(retry|race) ([1-9])|(model) (\S+)|(say) (.+)", re.DOTALL)
@@ -34,7 +34,7 @@ def parse_step(text: str) -> Step:
 
 
 def written_steps(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The steps of `then` as the file has them, right or wrong."""
+    """The steps of `then` as the file has them, valid or not."""
     steps = values.get("then", ())
     return (steps,) if isinstance(steps, str) else tuple(map(str, steps)) if isinstance(steps, (list, tuple)) else ()
 
@@ -44,7 +44,7 @@ def _step(value: str) -> str:
         parse_step(value)
     except ValueError:
         cure = "write flag, mask, block, repair, retry 1, race 2, model NAME, say TEXT or human"
-        raise wrong("{value} is nothing that a guardrail can do", cure) from None
+        raise wrong("{value} is not a guardrail step", cure) from None
     return value
 
 
@@ -52,32 +52,32 @@ def _listed(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-def _form(value: str) -> str:
+def _pattern(value: str) -> str:
     try:
         re.compile(value)
     except re.error as error:
-        raise wrong("{value} is no regular expression", f"{error}") from None
+        raise wrong("{value} is not a valid regular expression", f"{error}") from None
     return value
 
 
 def _kind_name(value: str) -> str:
     if re.fullmatch(r"[a-z]+(?:_[a-z]+)*", value) is None:
-        raise wrong("a type is made of lower-case letters and underscores", "write it like ticket or member_id")
+        raise wrong("a type may only have lower-case letters and underscores", "write it like ticket or member_id")
     return value
 
 
 _STEPS = r"^\s*((flag|mask|block|repair|human)|(retry|race) [1-9]|model \S+|say [\s\S]+)\s*$"
 Then = Annotated[tuple[Annotated[str, Checked(_step, _STEPS)], ...], Coerce(_listed, or_one)]
-"""What a guardrail does about what it finds, in order."""
+"""The steps that a guardrail takes on a finding, in order."""
 KindName = Annotated[str, Checked(_kind_name, r"^[a-z]+(_[a-z]+)*$")]
-"""A type of what is found, such as a type of personal data or the name of a list of words."""
-Form = Annotated[str, AfterValidator(_form)]
+"""A type of finding, such as a type of personal data or the name of a word list."""
+Form = Annotated[str, AfterValidator(_pattern)]
 """A regular expression."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a pipeline has a guardrail: its name, the side, and the guardrails that come after it on that side."""
+    """A guardrail's place in a pipeline: its name, the side, and the guardrails after it on that side."""
 
     name: str
     side: Side
@@ -85,32 +85,33 @@ class Position:
 
 
 class GuardrailConfig(Component):
-    """What every guardrail has, and what a configuration asks it before anything is built."""
+    """Options of every guardrail, and facts that the configuration checks need before anything is built."""
 
-    # Where it may stand, and what it may do about what it finds.
+    # The sides where it may be used, and the steps it may take on a finding.
     sides: ClassVar[frozenset[str]] = frozenset({"input", "output"})
     steps: ClassVar[frozenset[str]] = frozenset({"flag", "mask", "block", "say", "human"})
-    # Whether it takes out of a request what no model may see: a guardrail that asks a model must come after it.
+    # Whether it removes text that no model may see: a guardrail that calls a model must come after it.
     masks: ClassVar[bool] = False
 
     renamed_values: ClassVar[Mapping[str, tuple[str, str]]] = {"then": (r"^\s*parallel ([1-9])\s*$", r"race \1")}
 
-    kind: str = Field(description="What it looks for.")
-    shadow: Flag = Field(default=False, description="Only record what it would have done.")
+    kind: str = Field(description="What the guardrail detects.")
+    shadow: Flag = Field(default=False, description="Dry run: only record what it would have done.")
     on_error: Literal["closed", "open"] = Field(
-        default="closed", description="What it means when it breaks or is too slow: refuse with 503, or let pass."
+        default="closed",
+        description="When it fails or times out: `closed` rejects the request with 503, `open` lets it pass.",
     )
-    timeout: Duration = Field(default=5.0, description="How long it may take.")
+    timeout: Duration = Field(default=5.0, description="Time limit for one check.")
     webhook: SecretUrl | None = Field(
-        default=None, description="Where `human` is told, as JSON with the request's id and the reason."
+        default=None, description="The URL that `human` notifies, with a JSON POST of the request's ID and the reason."
     )
 
     @model_validator(mode="after")
-    def _can_do_so(self) -> GuardrailConfig:
+    def _supports_its_steps(self) -> GuardrailConfig:
         for name, _ in self.ordered_steps:
             if name not in self.steps:
                 raise wrong(
-                    f"a guardrail of kind {self.kind} can't {name}", f"choose among {', '.join(sorted(self.steps))}"
+                    f"a guardrail of kind {self.kind} can't {name}", f"use one of {', '.join(sorted(self.steps))}"
                 )
         return self
 
@@ -121,23 +122,23 @@ class GuardrailConfig(Component):
 
     @property
     def actions_shown(self) -> tuple[str, ...]:
-        """What it does about what it finds, as `gatehouse plan` shows it."""
+        """The steps it takes on a finding, as `gatehouse plan` shows them."""
         return tuple(getattr(self, "then", ())) or ("mask",)
 
     @property
     def types_shown(self) -> dict[str, str]:
-        """What it does about single types of what it finds, as `gatehouse plan` shows it."""
+        """The steps it takes on single types of findings, as `gatehouse plan` shows them."""
         return {}
 
     def holds_back(self, side: Side) -> str:
-        """How much of a streamed answer is held back until it has decided, as `gatehouse plan` shows it."""
+        """How much of a streamed response is held back until it has decided, as `gatehouse plan` shows it."""
         if side == "input":
-            return "nothing of the answer"
+            return "nothing of the response"
         return "nothing" if self.shadow else "96 characters"
 
     @classmethod
     def misplaced(cls, values: Mapping[str, Any], position: Position) -> Iterator[tuple[str, str]]:
-        """What is wrong with its place in a pipeline, and what to do. `values` are its options as the file has them."""
+        """Yields each error of its place in a pipeline, with a cure. `values` are its options as the file has them."""
         if position.side not in cls.sides:
             other = "output" if position.side == "input" else "input"
-            yield f"a guardrail of kind {values.get('kind')} can't stand here", f"put it into guard_{other}"
+            yield f"a guardrail of kind {values.get('kind')} can't be used here", f"move it to guard_{other}"

@@ -1,7 +1,7 @@
-"""Components by `kind`: their configs stand beside them, and are imported when a file names them.
+"""Components by `kind`: each config is next to its component, and is imported when a file names the kind.
 
-The envelope (`kind`, the entry's name) is read first; the kind says which struct reads the options. Which kinds there
-are is the composition root's to say, and that of packages that are installed beside Gatehouse.
+The envelope (`kind`, the entry's name) is read first; the kind selects the struct that reads the options. The
+composition root and installed plug-in packages define the kinds.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from config.struct import Component
 
 # Other packages offer components under `gatehouse.guardrails`, `gatehouse.tools`, ...
 ENTRY_POINTS = "gatehouse"
-# Where a schema has every kind of a seam: `schema` puts them in.
+# Marks the place in a schema where `schema` inserts every kind of a seam.
 PLACEHOLDER = "x-gatehouse-seam"
-# The same where a text must be one of the names of something.
+# Marks the place in a schema where `schema` inserts a list of names.
 NAMES = "x-gatehouse-names"
 
 
 @dataclass(frozen=True)
 class Seam:
-    """The kinds of one seam as `module:Class`, and the class that each of them is made from."""
+    """The kinds of one seam as `module:Class`, and their base class."""
 
     base: str
     kinds: Mapping[str, str]
@@ -45,7 +45,7 @@ class Seam:
 
 @dataclass(frozen=True)
 class KindEntry:
-    """One kind: where it is defined, the package that brings it (empty for our own), and why it can't be used."""
+    """One kind: where it is defined, its package (empty for built-in kinds), and why it can't be used."""
 
     seam: str
     kind: str
@@ -56,10 +56,10 @@ class KindEntry:
 
 
 class Kinds:
-    """What kinds there are. Ours come first: no package can take the place of one of them."""
+    """The known kinds. Built-in kinds come first: a package can't replace one of them."""
 
     def __init__(self, seams: Mapping[str, Seam], listed: Mapping[str, Sequence[str]] | None = None) -> None:
-        """`listed` are names of what has no options, such as surfaces."""
+        """`listed` are names of things without options, such as surfaces."""
         self._seams = seams
         self.listed = listed or {}
         self._loaded: dict[tuple[str, str], type[Component]] = {}
@@ -67,11 +67,11 @@ class Kinds:
 
     @property
     def seams(self) -> list[str]:
-        """Their names."""
+        """The names of the seams."""
         return list(self._seams)
 
     def struct(self, seam: str, kind: object) -> type[Component] | None:
-        """The config of a kind; None where there is none. Raises pydantic's error for a plug-in that is broken."""
+        """The config class of a kind; None if unknown. Raises a pydantic error for a broken plug-in."""
         if not isinstance(kind, str):
             return None
         known = self._loaded.get((seam, kind))
@@ -88,13 +88,13 @@ class Kinds:
         return known
 
     def names(self, seam: str) -> list[str]:
-        """All kinds of a seam, ours first."""
+        """All kinds of a seam, the built-in kinds first."""
         return [*self._seams[seam].kinds, *self._plugins_of(seam)]
 
     def structs(self, seam: str, *, plugins: bool = False) -> dict[str, type[Component]]:
-        """The config of each of our kinds and of plug-ins that were loaded; with `plugins` of all that can be.
+        """The config classes of built-in kinds and of loaded plug-ins; with `plugins`, of all plug-ins that load.
 
-        A file that does not name a plug-in never runs its code.
+        The code of a plug-in runs only if a file names it, or with `plugins`.
         """
         loaded = [kind for of, kind in self._loaded if of == seam]
         found: dict[str, type[Component]] = {}
@@ -108,7 +108,7 @@ class Kinds:
         return found
 
     def offers(self) -> Iterator[KindEntry]:
-        """Everything there is, by seam: ours, then what packages bring, broken or not. Imports what packages bring."""
+        """Yields all kinds by seam: built-in ones, then those of packages, broken or not. Imports the plug-ins."""
         for seam, known in self._seams.items():
             yield from (KindEntry(seam, kind, place) for kind, place in known.kinds.items())
             yield from (self._offer(seam, each) for each in self._entry_points() if each.group == _group(seam))
@@ -116,13 +116,11 @@ class Kinds:
         for each in self._entry_points():
             if each.group not in groups:
                 seam = each.group.removeprefix(f"{ENTRY_POINTS}.")
-                yield self._offer(
-                    seam, each, f"there is nothing to add to called {seam}: {did_you_mean(seam, self._seams)}"
-                )
+                yield self._offer(seam, each, f"there is no extension point {seam}: {did_you_mean(seam, self._seams)}")
 
     def _offer(self, seam: str, plugin: EntryPoint, problem: str = "") -> KindEntry:
         if not problem and plugin.name in self._seams[seam].kinds:
-            problem = f"there is a kind {plugin.name} of ours: choose another name"
+            problem = f"{plugin.name} is a built-in kind: choose another name"
         if not problem:
             try:
                 self.struct(seam, plugin.name)
@@ -132,7 +130,7 @@ class Kinds:
         return KindEntry(seam, plugin.name, plugin.value, package, version, problem)
 
     def _entry_points(self) -> list[EntryPoint]:
-        # Looking through the installed packages takes some 20 ms: only where a kind is none of ours.
+        # Scanning the installed packages takes about 20 ms, so it happens only if a kind is not built-in.
         if self._plugins is None:
             found = entry_points()
             groups = sorted(group for group in found.groups if group.startswith(f"{ENTRY_POINTS}."))
@@ -141,7 +139,7 @@ class Kinds:
         return self._plugins
 
     def _plugins_of(self, seam: str) -> dict[str, list[EntryPoint]]:
-        """By kind: more than one where several packages bring it."""
+        """Entry points by kind; a kind has several if several packages define it."""
         found: dict[str, list[EntryPoint]] = {}
         for each in self._entry_points():
             if each.group == _group(seam) and each.name not in self._seams[seam].kinds:
@@ -152,26 +150,28 @@ class Kinds:
         plugin, *others = plugins
         if others:
             packages = " and ".join(sorted(each.dist.name if each.dist is not None else each.value for each in plugins))
-            raise wrong(f"several packages bring it: {packages}", "uninstall all but one of them")
+            raise wrong(f"several packages define this kind: {packages}", "uninstall all but one of them")
         try:
             found = plugin.load()
         except (Exception, SystemExit) as error:
-            # Whatever a stranger's module raises, the file's other mistakes are told as well.
+            # A plug-in may raise anything; the file's other errors must still be reported.
             message = f"the plug-in {plugin.value} can't be loaded: {type(error).__name__}: {error}".replace("{", "(")
-            raise wrong(message, "install what it needs, or ask its author") from error
+            raise wrong(message, "install its dependencies, or contact its author") from error
         base = _load(self._seams[seam].base)
         if not (isinstance(found, type) and issubclass(found, base)):
-            raise wrong(f"the plug-in {plugin.value} is no {base.__name__}", "ask its author") from None
-        if lacking := ", ".join(sorted(getattr(found, "__abstractmethods__", ()))):
-            raise wrong(f"the plug-in {plugin.value} lacks {lacking}", "ask its author")
+            raise wrong(
+                f"the plug-in {plugin.value} is not a subclass of {base.__name__}", "contact its author"
+            ) from None
+        if missing := ", ".join(sorted(getattr(found, "__abstractmethods__", ()))):
+            raise wrong(f"the plug-in {plugin.value} does not implement {missing}", "contact its author")
         if plugin.name not in get_args(found.model_fields["kind"].annotation):
-            message = f"the plug-in {plugin.value} is of another kind than its entry point {plugin.name}"
-            raise wrong(message, "ask its author")
+            message = f"the kind of the plug-in {plugin.value} differs from its entry point {plugin.name}"
+            raise wrong(message, "contact its author")
         try:
             TypeAdapter(found).json_schema()
         except PydanticUserError as error:
-            message = f"the plug-in {plugin.value} has options that no file can give: {error.code}"
-            raise wrong(message, "ask its author") from error
+            message = f"the plug-in {plugin.value} has options that a file can't set: {error.code}"
+            raise wrong(message, "contact its author") from error
         return found
 
 
@@ -187,44 +187,44 @@ def _load(place: str) -> type[Component]:
 
 @dataclass(frozen=True)
 class ComponentField:
-    """Marks a field that holds a component's config. `usual` is the kind of one that names none."""
+    """Marks a field that holds a component's config. `default` is the kind if the entry names none."""
 
     seam: str
-    usual: str = ""
+    default: str = ""
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Reads the kind, then the options by the kind's own struct."""
+        """Reads the kind, then the options with the kind's own struct."""
         return core_schema.with_info_plain_validator_function(
             self._read,
             serialization=core_schema.plain_serializer_function_ser_schema(_write, info_arg=True),
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """A place that is filled with all kinds of the seam, which only `config.display.schema` knows."""
+        """A placeholder that `config.display.schema` replaces by all kinds of the seam."""
         return {PLACEHOLDER: self.seam}
 
     def kind_of(self, value: Mapping[str, Any]) -> object:
-        """The kind that a mapping names, or the usual one."""
-        return value.get("kind", self.usual or None)
+        """The kind that a mapping names, or the default."""
+        return value.get("kind", self.default or None)
 
     def _read(self, value: Any, info: ValidationInfo) -> Component:
         if isinstance(value, Component):
             return value
         kinds = (info.context or {}).get("kinds")
         if not isinstance(kinds, Kinds):
-            raise TypeError("a config is read with its kinds as context: see `config.load`")
+            raise TypeError("a config needs its kinds as validation context: see `config.loading.load`")
         if not isinstance(value, Mapping):
             raise PydanticKnownError("model_type", {"class_name": "Component"})
         if "kind" not in value:
-            if not self.usual:
+            if not self.default:
                 raise PydanticKnownError("union_tag_not_found", {"discriminator": "'kind'"})
-            value = {"kind": self.usual, **value}
+            value = {"kind": self.default, **value}
         try:
             struct = kinds.struct(self.seam, value["kind"])
         except PydanticCustomError as error:
-            # A plug-in that is broken: the mistake is the kind's, not the whole entry's.
-            told = InitErrorDetails(type=error, loc=("kind",), input=value["kind"])
-            raise ValidationError.from_exception_data("Component", [told]) from None
+            # The plug-in is broken: the error belongs to the key `kind`, not to the entry.
+            details = InitErrorDetails(type=error, loc=("kind",), input=value["kind"])
+            raise ValidationError.from_exception_data("Component", [details]) from None
         if struct is None:
             context = {"discriminator": "'kind'", "tag": str(value["kind"]), "expected_tags": ""}
             raise PydanticKnownError("union_tag_invalid", context)
@@ -233,23 +233,23 @@ class ComponentField:
         except ValidationError:
             raise
         except Exception as error:
-            # Its text may hold what stands in the file.
-            message = f"what checks its options has failed: {type(error).__name__} in {struct.__module__}"
-            raise wrong(message, "tell the author of this kind") from error
+            # The error's text may contain values of the file.
+            message = f"the check of its options failed: {type(error).__name__} in {struct.__module__}"
+            raise wrong(message, "report it to the author of this kind") from error
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """Marks a text that is one of the names of what is `listed`."""
+    """Marks text that must be one of the names in `listed`."""
 
     listed: str
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Reads a text, then looks for it among the names."""
+        """Reads text, then checks that it is one of the names."""
         return core_schema.with_info_after_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """A place for the names, as `ComponentField` has one for structs."""
+        """A placeholder for the names, as `ComponentField` has for structs."""
         return {NAMES: self.listed}
 
     def _check(self, value: str, info: ValidationInfo) -> str:
@@ -269,7 +269,7 @@ def _write(value: Component, info: SerializationInfo) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def opening(section: str, name: str) -> Iterator[None]:
-    """Says which component could not be opened, where that fails with an error that says nothing to an operator."""
+    """Adds the component's name to errors of opening it that would mean nothing to an operator."""
     try:
         yield
     except (ValueError, OSError):
@@ -279,5 +279,5 @@ def opening(section: str, name: str) -> Iterator[None]:
 
 
 def seam_of(markers: tuple[Any, ...]) -> ComponentField | None:
-    """The mark of a component's field among a field's markers."""
+    """The `ComponentField` among a field's markers; None if there is none."""
     return next((each for each in markers if isinstance(each, ComponentField)), None)

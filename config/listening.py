@@ -1,4 +1,4 @@
-"""Addresses to listen on (`host:port`, `[v6]:port`), and networks that requests come from."""
+"""Listen addresses (`host:port`, `[v6]:port`), and networks that requests may come from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def split_listen(listen: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens there."""
+    """Whether only this machine can reach a server that listens on this host."""
     if host == "localhost":
         return True
     try:
@@ -30,14 +30,14 @@ def is_loopback(host: str) -> bool:
 
 
 def check_listen(value: str) -> str:
-    """The address, if it is one. Raises a problem for the config."""
+    """Returns the address. Raises a config error if it is not valid."""
     try:
         split_listen(value)
     except ValueError:
         cure = "write host:port, like 127.0.0.1:8080"
         if re.fullmatch(r":?[0-9]+", value):
             cure = "write 0.0.0.0{text}" if value.startswith(":") else "write 127.0.0.1:{text}"
-        raise wrong("{value} is no address to listen on", cure) from None
+        raise wrong("{value} is not a listen address", cure) from None
     return value
 
 
@@ -45,9 +45,9 @@ def _network(value: str) -> str:
     try:
         ipaddress.ip_network(value)
     except ValueError:
-        raise wrong("{value} is no network", "write it like 10.0.0.0/8 or 2001:db8::/32") from None
+        raise wrong("{value} is not a network", "write it like 10.0.0.0/8 or 2001:db8::/32") from None
     return value
 
 
 Networks = tuple[Annotated[str, AfterValidator(_network)], ...]
-"""Of addresses, such as 10.0.0.0/8."""
+"""Networks in CIDR notation, such as 10.0.0.0/8."""

@@ -1,4 +1,4 @@
-"""From a file to a `Config`, or to all that is wrong with it."""
+"""Loads a file as a `Config`, or raises an error with all its problems."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ def load(
 ) -> Config:
     """Reads and checks a file. `listen` replaces `server.listen`. Raises `ConfigError` with every problem.
 
-    `files` takes this file and those that references name, as they were before they were read; also where it fails.
+    Adds this file and the files that references name to `files`, with their stamps from before reading; also on errors.
     """
     return load_with_places(path, kinds, environ, listen, files)[0]
 
 
 class SourcePositions:
-    """Where everything stands in a file that was read: for remarks on what is right, and may not be meant."""
+    """The positions of all values in a loaded file: for warnings about valid options."""
 
     def __init__(
         self,
         file: str,
         document: YamlDocument,
         lines: Callable[[], MaskedLines],
-        spots: list[ConfigNode],
+        nodes: list[ConfigNode],
         renamed: list[Renamed],
     ) -> None:
-        """`lines` are asked for when there is something to remark; `renamed` are the old names in the file."""
-        self.spots = spots
+        """`lines` is called only if there is a warning; `renamed` are the old names in the file."""
+        self.nodes = nodes
         self.renamed = renamed
         self._file = file
         self._document = document
         self._lines = lines
 
     def problem(self, path: FilePath, message: str, cure: str) -> Problem:
-        """A remark on what stands at `path`: on its key, where it has one."""
+        """A warning about the value at `path`; it points at the key, if there is one."""
         return next(iter(_problems([self._fault(path, message, cure)], self._file, self._lines())))
 
     def _fault(self, path: FilePath, message: str, cure: str) -> Fault:
@@ -74,7 +74,7 @@ def load_with_places(
     listen: str | None = None,
     files: Files | None = None,
 ) -> tuple[Config, SourcePositions]:
-    """As `load`, and where everything stands."""
+    """As `load`; also returns the positions."""
     path = Path(path)
     files = {} if files is None else files
     files[path] = stamp(path)
@@ -86,15 +86,15 @@ def load_with_places(
         server = document.data.get("server")
         document.data["server"] = {**(server if isinstance(server, dict) else {}), "listen": listen}
     renamed = apply_renames(document, Config, kinds) if isinstance(document.data, dict) else []
-    config, faults, spots = _check(document, path.resolve().parent, kinds)
-    lines = functools.cache(lambda: MaskedLines(text, document, spots, plain_keys(Config, kinds)))
+    config, faults, nodes = _check(document, path.resolve().parent, kinds)
+    lines = functools.cache(lambda: MaskedLines(text, document, nodes, plain_keys(Config, kinds)))
     if config is None or faults:
         raise ConfigError(_problems(faults, str(path), lines()))
     try:
         config._environment = from_environment(environ)
     except ValueError as error:
         if _uses_environment(config):
-            cure = "correct it, or write egress: {proxy: ...}, with none for none"
+            cure = "correct it, or set egress.proxy (to none for no proxy)"
             raise ConfigError([Problem(str(path), 1, 1, "egress", str(error), cure)]) from None
     digest = hashlib.sha256(text.encode() + references.digest() + (listen or "").encode()).hexdigest()[:12]
     config._digest = digest
@@ -102,17 +102,17 @@ def load_with_places(
     config._kinds = kinds
     config._renamed = tuple(renamed)
     config._origin = str(path.resolve())
-    return config, SourcePositions(str(path), document, lines, spots, renamed)
+    return config, SourcePositions(str(path), document, lines, nodes, renamed)
 
 
 def _uses_environment(config: Config) -> bool:
-    """Whether anything would go through a proxy that the environment names."""
+    """Whether any call would use a proxy that the environment sets."""
     if config.egress.proxy is not None:
         return False
     remote = [each.network for each in config.providers.values() if each.network is not None]
     addresses = [each.address for each in remote if each.proxy is None]
-    asked = [each for each in addresses if not is_this_machine(urlsplit(each).hostname or "")]
-    return bool(asked or config.tools or config.identity or config.observe.otlp)
+    external = [each for each in addresses if not is_this_machine(urlsplit(each).hostname or "")]
+    return bool(external or config.tools or config.identity or config.observe.otlp)
 
 
 def _read(path: Path) -> str:
@@ -121,7 +121,7 @@ def _read(path: Path) -> str:
             content = file.read(_MAX_FILE + 1)
         if len(content) <= _MAX_FILE:
             return content.decode("utf-8-sig")
-        message, cure = "the file is larger than 4 MB", "is it the right one?"
+        message, cure = "the file is larger than 4 MB", "check that it is the right file"
     except OSError as error:
         message, cure = f"the file can't be read: {error.strerror}", "name the file with -c, or set GATEHOUSE_CONFIG"
     except UnicodeDecodeError:
@@ -134,17 +134,17 @@ def _check(document: YamlDocument, folder: Path, kinds: Kinds) -> tuple[Config |
     if not isinstance(document.data, dict):
         if not faults:
             cure = "begin with version: 1"
-            faults.append(Fault((), TextRange(0, 0, 0, 1), "the file holds no mapping of sections", cure))
+            faults.append(Fault((), TextRange(0, 0, 0, 1), "the file is not a mapping of sections", cure))
         return None, faults, []
-    spots = {spot.path: spot for spot in walk(Config, document.data, kinds)}
+    nodes = {node.path: node for node in walk(Config, document.data, kinds)}
     config: Config | None = None
     try:
         config = Config.model_validate(document.data, context={"folder": folder, "kinds": kinds})
     except ValidationError as error:
-        found = (explain(each, document, spots, kinds) for each in error.errors(include_url=False, include_input=False))
+        found = (explain(each, document, nodes, kinds) for each in error.errors(include_url=False, include_input=False))
         faults += [fault for fault in found if fault is not None]
-    faults += crosscheck(document, spots)
-    return config, faults, list(spots.values())
+    faults += crosscheck(document, nodes)
+    return config, faults, list(nodes.values())
 
 
 def _problems(faults: Iterable[Fault], file: str, lines: MaskedLines) -> Iterable[Problem]:

@@ -1,4 +1,4 @@
-"""Source lines as errors show them: the secrets that stand in them replaced by dots, all else in its place."""
+"""Source lines for error messages, with the characters of secrets replaced by dots."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from config.shape import ConfigNode, holds_secret, is_section
 _KEY = re.compile(r"""([\w.-]+)["']?\s*:\s*""")
 _VALUE = re.compile(r"""(?:\$\{[^{}]*\}|"[^"]*"?|'[^']*'?|\[[^\]]*\]?|\{[^}]*\}?|[^,}\]]*)""")
 _LABEL = re.compile(r"(?<=[&*!])[^\s,\[\]{}]{6,}")
-# Of a reference with a default the default may be a secret, its name is none.
+# The default of a reference may be a secret; its name is not.
 _WORDS = re.compile(r"(?P<reference>\$\{(?:\w+|file:[^{}]*)\}|\$\{\w+:-|os\.environ/\w+)|[\w.~+/=-]+")
-# What people write: words, names of models, versions, dates, addresses. Letters and digits are never mixed in a part.
+# What people write: words, model names, versions, dates, addresses. A part never mixes letters and digits.
 _PART = r"(?:[A-Z]?[a-z]{1,20}|[A-Z]{1,20}|[0-9]{1,4})"
 _PROSE = re.compile(rf"[-/._=+~]*{_PART}(?:[-/._=+~]+{_PART})*[-/._=+~]*")
 _MOST_DIGITS = 8
 
 
 class MaskedLines:
-    """The lines of one file, safe to show."""
+    """The lines of one file, with secrets masked."""
 
-    def __init__(self, text: str, document: YamlDocument, spots: Iterable[ConfigNode], known: frozenset[str]) -> None:
-        """`known` are the keys that some struct has and that hold no secret."""
+    def __init__(self, text: str, document: YamlDocument, nodes: Iterable[ConfigNode], known: frozenset[str]) -> None:
+        """`known` are the keys that some struct has and that never hold a secret."""
         self._lines = [line.rstrip("\r") for line in text.split("\n")]
         self._known = known
         self._document = document
         self._parsed = document.data is not None
-        types = {spot.path: spot for spot in spots}
-        # Names that people give (of providers, apps, headers, ...) announce nothing, unless what stands there is not
-        # what a name leads to: then a line is missing, and it is a key of what should have been named.
-        given = {
-            (*spot.path, key)
-            for spot in types.values()
-            if get_origin(spot.annotation) is dict and isinstance(spot.value, dict)
-            for key, value in spot.value.items()
-            if isinstance(value, dict) or not is_section(get_args(spot.annotation)[1])
+        types = {node.path: node for node in nodes}
+        # Names that people choose (of providers, apps, headers, ...) do not announce a secret, unless the value is not
+        # the mapping that an entry needs: then the line with the name is missing, and this is a key of the entry.
+        chosen_names = {
+            (*node.path, key)
+            for node in types.values()
+            if get_origin(node.annotation) is dict and isinstance(node.value, dict)
+            for key, value in node.value.items()
+            if isinstance(value, dict) or not is_section(get_args(node.annotation)[1])
         }
 
         def announced(path: Path) -> bool:
             return any(
-                isinstance(part, str) and self._names_secret(part) and path[: depth + 1] not in given
+                isinstance(part, str) and self._names_secret(part) and path[: depth + 1] not in chosen_names
                 for depth, part in enumerate(path)
             )
 
         def is_known(path: Path) -> bool:
-            """Whether a struct says what stands there: then its type decides, whatever it stands below."""
+            """Whether a struct defines the value: then its type decides, whatever the keys above it."""
             known = next((types[path[:end]] for end in range(len(path), 0, -1) if path[:end] in types), None)
             return known is not None and (known.path == path or known.annotation is Any)
 
@@ -57,14 +57,14 @@ class MaskedLines:
             return (path in types and holds_secret(types[path].annotation)) if is_known(path) else announced(path)
 
         self._hidden: list[TextRange] = [span for path, span in document.scalars if is_secret(path)]
-        # A colon too many makes a key of a secret.
+        # A stray colon turns a secret into a key.
         self._hidden += [
             span
             for path, span in document.names
             if (path in types and types[path].annotation is Secret) or (not is_known(path) and announced(path))
         ]
 
-        # What stands at a key that is unknown there may have slipped out of where it would be a secret.
+        # The value of an unknown key may be a secret that was indented wrongly.
         self._doubtful: list[TextRange] = [
             span
             for path, span in document.scalars
@@ -77,7 +77,7 @@ class MaskedLines:
             return ""
         line = self._lines[number]
         if self._parsed and not any(span.line <= number <= span.end_line for span in self._document.unread):
-            # Places are known; only comments, anchors, aliases and tags may still hold anything.
+            # Positions are known; only comments, anchors, aliases and tags can still contain a secret.
             written, mark, comment = line.partition("#")
             line = _LABEL.sub(lambda label: _dots(label[0]), written) + mark + self._unread(comment, prose=True)
         else:
@@ -98,9 +98,9 @@ class MaskedLines:
         return key not in self._known and names_a_secret(key)
 
     def _unread(self, line: str, *, prose: bool = False) -> str:
-        """Masks text that was not parsed: what stands behind a key that announces a secret, and all longer words.
+        """Masks text that was not parsed: values of keys that announce a secret, and all longer words.
 
-        Words as people write them stay in `prose`, and beside keys: only a line without any may go on with a secret.
+        Ordinary words stay visible in `prose` and on lines with keys: only a line without keys may continue a secret.
         """
         prose = prose or _KEY.search(line) is not None
         for key in _KEY.finditer(line):
@@ -122,5 +122,5 @@ class MaskedLines:
 
 
 def _dots(text: str) -> str:
-    """Dots for every word; references stay, for they only say where the secret is."""
+    """Dots for every word; references stay visible, because they only name the place of the secret."""
     return _WORDS.sub(lambda word: word[0] if word["reference"] else "•" * len(word[0]), text)

@@ -1,4 +1,4 @@
-"""Origins of web pages as `server.cors_origins` lists them."""
+"""Origins of web pages, as `server.cors_origins` lists them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def _origin(value: str) -> str:
         scheme, _, host = value.partition("://")
         port = _DEFAULT_PORTS.get(scheme, "none")
         if host.endswith(port):
-            raise wrong("browsers leave out the port {value} ends in", "leave it out too")
+            raise wrong("browsers omit the default port that {value} ends in", "remove the port")
         if not re.fullmatch(r"\*\.[a-z0-9_-]+(?::.*)?", host) or host.startswith("*.localhost"):
             return value
-        raise wrong("{value} would allow a whole top-level domain", "write it like https://*.example.com")
-    raise wrong("{value} is no origin", _cure(value))
+        raise wrong("{value} would allow an entire top-level domain", "write it like https://*.example.com")
+    raise wrong("{value} is not an origin", _cure(value))
 
 
 def _cure(value: str) -> str:
@@ -36,13 +36,13 @@ def _cure(value: str) -> str:
         parts = urlsplit(value.lower())
     except ValueError:
         return example
-    made = f"{parts.scheme}://{parts.netloc}"
-    if parts.scheme and parts.netloc and made != value and _ORIGIN.fullmatch(made):
-        return "write scheme, host and port only, in lower case and without a slash at the end"
+    origin = f"{parts.scheme}://{parts.netloc}"
+    if parts.scheme and parts.netloc and origin != value and _ORIGIN.fullmatch(origin):
+        return "write only scheme, host and port, in lower case and without a slash at the end"
     if _ORIGIN.fullmatch(f"https://{value}"):
         return "write the scheme too, like https://app.example.com"
     return example
 
 
 Origins = tuple[Annotated[str, AfterValidator(_origin)], ...]
-"""Of web pages: `*`, `null`, exact ones, and ones with a star for subdomains or for the port."""
+"""Origins of web pages: `*`, `null`, exact origins, and origins with a star for subdomains or for the port."""

@@ -1,4 +1,4 @@
-"""The time limits of a model: what its YAML says, and what holds where it says nothing."""
+"""The time limits of a model: those that its YAML sets, and the defaults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contract.units import write_duration
 
 
 def timeouts_of(model: ModelConfig) -> Timeouts:
-    """The time limits of one attempt. What the YAML says holds to the letter; only the defaults give way."""
+    """The time limits of one attempt. Limits from the YAML apply exactly; only defaults adapt to them."""
     total_s = _or(model.timeout, math.inf)
     long_s = _or(model.thinking, LONG_S)
     first_token_s = min(_or(model.first_token, FIRST_TOKEN_S), total_s)
@@ -30,7 +30,7 @@ def timeouts_of(model: ModelConfig) -> Timeouts:
 
 
 def deadline_of(model: ModelConfig) -> float:
-    """Nobody waits for longer than the vendors' SDKs do, if not told to."""
+    """The deadline of all attempts, in seconds. The default is as long as the vendors' SDKs wait."""
     if model.deadline is not None:
         return model.deadline
     return max(LONG_S, *[_or(each, 0.0) for each in (model.first_token, model.thinking, model.timeout)])
@@ -41,7 +41,7 @@ def _or(limit: float | None, default: float) -> float:
 
 
 def limits_of(model: ModelConfig) -> dict[str, str]:
-    """All that hold, for people: by the key that sets them, and what they are the limits of."""
+    """All effective time limits as text for people, by what they limit."""
     limits = timeouts_of(model)
     return {
         "first_token": write_duration(limits.first_token_s),

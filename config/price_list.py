@@ -1,4 +1,4 @@
-"""The list of prices that ships (genai-prices), asked of no network: what it knows of a vendor's model."""
+"""Look-ups in the bundled price list (genai-prices). They need no network."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 from config.findings import nearest
 
 
-def listed(model: str, vendor: str = "", url: str = "") -> Any:
-    """What the list says of a model, by its vendor's id in the list or by its server's address; None for nothing.
+def listed_model(model: str, vendor: str = "", url: str = "") -> Any:
+    """The list's entry of a model, found by the vendor's ID in the list or by the server's address; None if missing.
 
-    The first call takes a third of a second, for the list is loaded then.
+    The first call loads the list, which takes a third of a second.
     """
     from genai_prices.data_snapshot import get_snapshot
 
@@ -21,7 +21,7 @@ def listed(model: str, vendor: str = "", url: str = "") -> Any:
 
 
 def missing(name: str) -> tuple[str, str] | None:
-    """Why `vendor/model` is no entry of the list, and the cure; None where it is one."""
+    """Why the list has no entry `vendor/model`, and the cure; None if it has one."""
     from genai_prices.data_snapshot import get_snapshot
 
     vendor, _, model = name.partition("/")
@@ -30,16 +30,16 @@ def missing(name: str) -> tuple[str, str] | None:
     if found is None:
         close = nearest(vendor, vendors)
         cure = f"did you mean {close}/{model}?" if close else "write vendor/model, such as openai/gpt-5.5"
-        return "the price list that ships knows no vendor of this name", cure
-    if listed(model, vendor) is not None:
+        return "the bundled price list has no vendor of this name", cure
+    if listed_model(model, vendor) is not None:
         return None
     close = nearest(model, [each.id for each in found.models])
     cure = f"did you mean {vendor}/{close}?" if close else "give its price: {input: 2.50, output: 10.00}"
-    return "the price list that ships knows no such model", cure
+    return "the bundled price list has no such model", cure
 
 
-def like(model: str, vendor: str) -> str:
-    """The listed model of a vendor whose name is nearest; empty for none."""
+def nearest_model(model: str, vendor: str) -> str:
+    """The vendor's listed model with the most similar name; empty if none is close."""
     from genai_prices.data_snapshot import get_snapshot
 
     found = next((each for each in get_snapshot().providers if each.id == vendor), None)

@@ -1,4 +1,4 @@
-"""A problem in the YAML and how it is shown."""
+"""Problems in the YAML, and how they are shown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Piece: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong. `line` and `column` count from 1; `source` is the line with its secrets masked.
+    """One problem. `line` and `column` count from 1; `source` is the line with secrets masked.
 
     `width` is the number of characters that the caret underlines.
     """
@@ -28,11 +28,11 @@ class Problem:
     width: int = 1
 
     def render(self) -> str:
-        """The place and what is wrong, the line with a caret, the suggestion."""
+        """The place and the message, the line with a caret, and the suggestion."""
         return "".join(text for text, _ in self.pieces())
 
     def pieces(self) -> list[Piece]:
-        """What `render` gives, with styles for a terminal."""
+        """The text of `render` in pieces, with styles for a terminal."""
         at = f"{self.path}: " if self.path else ""
         place = _printable(f"{self.file}:{self.line}:{self.column}")
         pieces = [(place, "bold"), (f"  {_printable(at + self.message)}", "")]
@@ -47,18 +47,18 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """The configuration can't be used. `problems` holds all of them, in the file's order."""
+    """The configuration is not valid. `problems` has all problems, in the file's order."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = sorted(set(problems), key=lambda p: (p.line, p.column, p.path, p.message))
         super().__init__(self.render())
 
     def render(self) -> str:
-        """All problems, with a line that counts them at the end."""
+        """All problems, followed by their number."""
         return "".join(text for text, _ in self.pieces())
 
     def pieces(self) -> list[Piece]:
-        """What `render` gives, with styles for a terminal."""
+        """The text of `render` in pieces, with styles for a terminal."""
         pieces = [piece for problem in self.problems for piece in (*problem.pieces(), ("\n\n", ""))]
         count = len(self.problems)
         return [*pieces, (f"{count} problem{'' if count == 1 else 's'}", "")]

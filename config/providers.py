@@ -1,6 +1,6 @@
-"""`providers`: what every provider says of itself, and what all those behind HTTP have.
+"""`providers`: the base of all provider configs, and the options of providers reached over HTTP.
 
-The kinds stand beside what they build; the catalog names them.
+Each kind's config is next to the code that it builds; the catalog lists the kinds.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ UnsupportedParams: TypeAlias = Literal["drop", "refuse"]
 
 def _header_name(value: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value) is None:
-        raise wrong("this is no name of an HTTP header", "write it like X-Team")
+        raise wrong("this is not a valid HTTP header name", "write it like X-Team")
     return value
 
 
@@ -48,20 +48,20 @@ Headers = dict[HeaderName, Secret]
 MaxAnswer = Annotated[
     Size,
     Field(
-        description="The most bytes that one answer may have, all of a stream counted; what is longer is broken off."
+        description="The largest size of one response; for a stream, of all its chunks. A larger response is cut off."
     ),
 ]
 KEYED = (("api_key",), ("api_keys",))
 
 
 class ProviderParts(Protocol):
-    """What a provider is made with."""
+    """What a provider is built with."""
 
     egress: Egress
     quotes: WorkPool
 
     def embedder(self) -> Embeds:
-        """The built-in one, loaded in the background."""
+        """The built-in embedding model, loaded in the background."""
         ...
 
     def dialect(self, name: str) -> Dialect:
@@ -75,72 +75,75 @@ class ProviderParts(Protocol):
         ...
 
     def owns(self, close: Callable[[], Awaitable[None]]) -> None:
-        """`close` is called when the engine goes, after the provider itself is closed."""
+        """Registers `close`; the engine calls it when it closes, after the provider is closed."""
         ...
 
 
 class ProviderBase(Component):
-    """What every provider says of itself; a kind gives its options, the facts and `build`."""
+    """The base of provider configs. A kind adds its options, the facts below and `build`."""
 
     free: ClassVar[bool] = False
-    """Whether nobody pays for its answers."""
+    """Whether its responses cost nothing."""
     price_list: ClassVar[str] = ""
-    """Whose prices hold, as genai-prices names the vendor; empty: the address tells."""
+    """The vendor in genai-prices whose prices apply; if empty, the address decides."""
     models_of: ClassVar[str] = ""
-    """Whose models it usually has, as genai-prices names the vendor: for a hint at the nearest name."""
+    """The vendor in genai-prices whose models it usually serves: used to suggest the nearest model name."""
 
     @property
     def network(self) -> NetworkConfig | None:
-        """Itself, if it is reached over the network with a key of its own."""
+        """Itself, if it is reached over the network with its own key."""
         return None
 
     async def build(self, name: str, parts: ProviderParts) -> Provider:
-        """The provider called `name`. The engine closes it."""
+        """Returns the provider called `name`. The engine closes it."""
         raise NotImplementedError(f"{type(self).__name__} has no build")
 
 
 class NetworkConfig(ProviderBase):
-    """What every provider behind HTTP has. Several keys are used in rotation."""
+    """Options of every provider reached over HTTP. Several keys are used in rotation."""
 
     renamed: ClassVar[Mapping[str, str]] = {"max_answer": "max_response"}
 
     speaks: ClassVar[str] = ""
-    """The dialect, as the catalog names it; one of another package as `module:Class`."""
+    """The dialect's name in the catalog; a dialect of another package as `module:Class`."""
     address_key: ClassVar[str] = "base_url"
     """The field that holds the address."""
     adds: ClassVar[str] = r"(?!)"
-    """The paths that follow the address by themselves, as a pattern: an address that ends so has them twice."""
+    """A pattern of the paths that the dialect appends to the address: an address that ends in one has it twice."""
 
     kind: str = Field(description="The dialect and its options.")
-    api_key: ApiKey | None = Field(default=None, description="The credential, as a reference.")
-    api_keys: tuple[ApiKey, ...] = Field(default=(), description="Several credentials, used in rotation.")
-    headers: Headers = Field(default={}, description="Headers to send with every request; values count as secrets.")
-    trusted: Flag = Field(
-        default=False, description="Self-hosted: gets the original values where others get masked ones."
+    api_key: ApiKey | None = Field(default=None, description="The API key, as a reference.")
+    api_keys: tuple[ApiKey, ...] = Field(default=(), description="Several API keys, used in rotation.")
+    headers: Headers = Field(
+        default={}, description="Headers to send with every request; their values are masked like secrets."
     )
-    connect: Duration = Field(default=5.0, description="Time to open a connection.")
+    trusted: Flag = Field(
+        default=False,
+        description="Self-hosted and trusted: receives original values where other providers receive masked ones.",
+    )
+    connect: Duration = Field(default=5.0, description="Time limit for opening a connection.")
     proxy: ProxyUrl | None = Field(
         default=None,
-        description="The proxy that this provider is reached through, whatever its address; `none` for none. Without "
-        "it `egress` holds.",
+        description="The proxy for this provider, whatever its address; `none` disables the proxy. By default `egress` "
+        "applies.",
         examples=["http://proxy.internal:3128"],
     )
     http2: Flag = Field(
         default=False,
-        description="Whether it is called by HTTP/2, which has to be at an https address; without it by HTTP/1.1.",
+        description="Whether to use HTTP/2, which needs an https address; otherwise HTTP/1.1.",
     )
-    max_connections: Whole = Field(default=1000, ge=1, description="Connections open at the same time.")
+    max_connections: Whole = Field(default=1000, ge=1, description="The most open connections.")
     max_response: MaxAnswer = MAX_ANSWER_BYTES
     unsupported_params: UnsupportedParams = Field(
-        default="drop", description="What to do with request fields that the provider's dialect can't say."
+        default="drop", description="What to do with request fields that the provider's API does not support."
     )
     limits: LimitsConfig | None = Field(
-        default=None, description="How much is asked of it at most; beyond that the next target is tried."
+        default=None, description="Rate limits of calls to this provider; beyond them the next target is tried."
     )
 
     @property
     def keys(self) -> tuple[Secret, ...]:
-        """All credentials in the order in which they are used; empty for a server that asks for none."""
+        """All API keys in rotation order; empty for a server that needs none."""
         return (self.api_key,) if self.api_key else self.api_keys
 
     @property
@@ -150,22 +153,22 @@ class NetworkConfig(ProviderBase):
 
     @property
     def address(self) -> str:
-        """The URL that it is asked at."""
+        """The URL of its server."""
         return str(getattr(self, self.address_key))
 
     def address_remark(self) -> tuple[str, str] | None:
-        """What is doubtful about the address, and what to do; None for nothing."""
+        """A warning about a doubtful address, and the cure; None if the address looks right."""
         parts = urlsplit(self.address)
         bare = parts.path.rstrip("/")
         found = re.search(f"(?:{self.adds})$", bare)
         if found is None or not found[0].strip("/"):
             return None
-        message = f"Gatehouse adds the API's own path to this address, so {found[0]} is too much"
+        message = f"Gatehouse appends the API path to this address, so {found[0]} would be there twice"
         right = parts._replace(path=bare[: found.start()], query="", fragment="").geturl()
         return message, f"write {right}"
 
     def endpoint_of(self) -> Endpoint:
-        """Where its paths begin, how a key travels, and what is peculiar to the server."""
+        """The base URL, how the key is sent, and what is specific to the server."""
         raise NotImplementedError(f"{type(self).__name__} has no endpoint")
 
     async def build(self, name: str, parts: ProviderParts) -> Provider:
@@ -184,7 +187,7 @@ class NetworkConfig(ProviderBase):
         return parts.remote(name, parts.dialect(self.speaks), endpoint, keys, trusted=self.trusted)
 
     def _proxy(self, egress: Egress) -> Proxy | None:
-        """Its own holds for any address."""
+        """The proxy to use; the provider's own setting applies to any address."""
         if self.proxy is None:
             return egress.proxy_for(self.address)
         return None if self.proxy.reveal() == NONE else read_proxy(self.proxy.reveal())
@@ -204,9 +207,9 @@ class NetworkConfig(ProviderBase):
     @model_validator(mode="after")
     def _one_kind_of_key(self) -> NetworkConfig:
         if self.api_key and self.api_keys:
-            raise wrong("api_key and api_keys are both given", "keep api_keys and put all keys there")
+            raise wrong("api_key and api_keys are both given", "put all keys in api_keys and remove api_key")
         if not self.keys and self._needs_key():
-            raise wrong("a key is missing", 'add api_key: "${...}" with the name of an environment variable')
+            raise wrong("the API key is missing", 'add api_key: "${...}" with the name of an environment variable')
         return self
 
     def _needs_key(self) -> bool:

@@ -1,4 +1,4 @@
-"""What options say of a whole file: which extras they need, and what they don't go together with."""
+"""Types for options that depend on the complete file: conflicts with other options, and warnings."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, TypeAlias
 from config.document import Path
 
 Remark: TypeAlias = tuple[Path, str, str]
-"""Options that are right and may not be meant: their place in the component, what is odd, and what to do."""
+"""A warning about valid options: their path in the component, the message, and the cure."""
 
 
 @dataclass(frozen=True)
 class OptionConflict:
-    """Options that are right by themselves and wrong beside others: where, what is wrong, and what to do.
+    """Options that are valid alone, but not together with others: the path, the message, and the cure.
 
     `path` starts at the top of the file. The error points at the value there, or at its key.
     """
@@ -26,23 +26,23 @@ class OptionConflict:
 
 
 class RawConfig:
-    """The whole file as it was written, right or wrong, for options that look at other sections."""
+    """The complete file as written, valid or not, for checks that read other sections."""
 
     def __init__(self, data: Mapping[str, Any], structs: Mapping[Path, Any]) -> None:
-        """`structs`: what reads the options at each place."""
+        """`structs` has the config class for each path."""
         self.data = data
         self._structs = structs
 
     def section(self, name: str) -> Mapping[str, Any]:
-        """The entries of a section; none where the file has no such section."""
+        """The entries of a section; empty if the file does not have it."""
         return mapping(self.data.get(name))
 
     def struct(self, *path: str | int) -> type[object] | None:
-        """What reads the options at a place, such as a component's config; None where nothing does."""
+        """The class that reads the options at a path, such as a component's config; None if there is none."""
         found = self._structs.get(path)
         return found if isinstance(found, type) else None
 
 
 def mapping(value: object) -> Mapping[str, Any]:
-    """A value as a mapping; empty where it is something else."""
+    """The value if it is a mapping, else an empty mapping."""
     return value if isinstance(value, Mapping) else {}

@@ -1,6 +1,6 @@
 """References in the YAML's strings: `${VAR}`, `${VAR:-default}`, `${file:/path}` and LiteLLM's `os.environ/VAR`.
 
-`${file:...}` is read relative to the YAML's folder, without the line end that editors add. `$${` stands for `${`.
+`${file:...}` is relative to the folder of the YAML; the final line end is removed. `$${` is a literal `${`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Files: TypeAlias = dict[Path, object]
 
 
 def stamp(path: Path) -> object:
-    """What tells a file from the one that was there before, also behind a link that leads elsewhere now; or None."""
+    """A value that changes when the file changes, or the target of its link; None if the file does not exist."""
     try:
         status = path.stat()
     except OSError:
@@ -32,7 +32,7 @@ def stamp(path: Path) -> object:
 
 
 class UnresolvedReference(Exception):
-    """A reference that leads nowhere. `cure` is the suggestion."""
+    """A reference without a value. `cure` is the suggestion."""
 
     def __init__(self, message: str, cure: str) -> None:
         super().__init__(message)
@@ -41,9 +41,9 @@ class UnresolvedReference(Exception):
 
 
 class References:
-    """Resolves references against one environment and one folder, and remembers a hash of all it gave.
+    """Resolves references against one environment and one folder, and hashes all resolved values.
 
-    `files` are those that references name, could they be read or not, with what they looked like before that.
+    `files` has the files that references name, readable or not, with their stamps from before reading.
     """
 
     def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
@@ -53,11 +53,11 @@ class References:
         self.files: Files = {}
 
     def digest(self) -> bytes:
-        """A hash over every value given so far, in order."""
+        """A hash over every value resolved so far, in order."""
         return self._seen.digest()
 
     def resolve(self, text: str) -> str | None:
-        """The text with its references replaced; None when the whole of it is one reference with an empty default.
+        """The text with its references replaced; None if the result is empty.
 
         Raises `UnresolvedReference`.
         """
@@ -81,15 +81,13 @@ class References:
             return "$"
         inner = match[1]
         if inner is None:
-            raise UnresolvedReference(
-                "a reference is not closed", "write ${NAME}, or $${ for the two characters themselves"
-            )
+            raise UnresolvedReference("a reference is not closed", "write ${NAME}, or $${ for a literal ${")
         if inner.startswith("file:"):
             return self._note(self._file(inner.removeprefix("file:")))
         variable = _VARIABLE.fullmatch(inner)
         if variable is None:
             raise UnresolvedReference(
-                "what stands in ${...} is no reference", "write ${NAME}, ${NAME:-default} or ${file:/path}"
+                "this ${...} is not a valid reference", "write ${NAME}, ${NAME:-default} or ${file:/path}"
             )
         return self._note(self._variable(variable[1], variable[2]))
 
@@ -101,9 +99,9 @@ class References:
             return default
         if name in self._environ:
             raise UnresolvedReference(
-                f"the environment variable {name} is empty", f"set it, or write ${{{name}:-}} if it may be"
+                f"the environment variable {name} is empty", f"set it, or write ${{{name}:-}} if it may be empty"
             )
-        # Only a close name is worth telling; a list of the whole environment is not.
+        # Only a close name helps; a list of the complete environment does not.
         near = did_you_mean(name, self._environ)
         near = near if near.startswith("did you mean") else f"set it, or give a default: ${{{name}:-...}}"
         raise UnresolvedReference(f"the environment variable {name} is not set", near)
@@ -112,7 +110,7 @@ class References:
         path = self._folder / name.strip()
         self.files[path] = stamp(path)
         if path.is_fifo() and path.parts[1:2] != ("dev",):
-            # Reading one may wait for ever, and would empty it.
+            # Reading a pipe may block for ever, and would empty it.
             raise UnresolvedReference(f"{path} can't be read: it is a pipe", "name a file")
         try:
             with path.open("rb") as file:
@@ -120,12 +118,10 @@ class References:
             text = content.decode().rstrip("\r\n")
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise UnresolvedReference(
-                f"{path} can't be read: {reason}", "the process must be able to read it"
-            ) from None
+            raise UnresolvedReference(f"{path} can't be read: {reason}", "make it readable for the process") from None
         if len(content) > _MAX_FILE or not text:
             raise UnresolvedReference(
-                f"{path} is {'empty' if not text else 'too long for a secret'}", "it holds the value only"
+                f"{path} is {'empty' if not text else 'too long for a secret'}", "write only the value in the file"
             )
         return text
 

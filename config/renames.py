@@ -1,4 +1,4 @@
-"""Old names of keys and steps: they keep working, and each use is a warning that gives the new name."""
+"""Old names of keys and steps: they still work, and each use gives a warning with the new name."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from config.raw import Remark
 from config.shape import walk
 from config.struct import Struct
 
-_OLD_NAMES = "old names will be refused from version 1.0 on"
+_DEPRECATION = "version 1.0 will refuse old names"
 
 
 @dataclass(frozen=True)
 class Renamed:
-    """One use of an old name. `path` is the place with its new name; `line` counts from 1."""
+    """One use of an old name. `path` has the new name; `line` counts from 1."""
 
     path: Path
     line: int
@@ -28,18 +28,18 @@ class Renamed:
     @property
     def remark(self) -> Remark:
         """The warning of `gatehouse check`."""
-        return self.path, f"`{self.old}` was renamed to `{self.new}`", f"write {self.new}; {_OLD_NAMES}"
+        return self.path, f"`{self.old}` was renamed to `{self.new}`", f"write {self.new}; {_DEPRECATION}"
 
 
 def apply_renames(document: YamlDocument, root: type[Struct], kinds: Kinds) -> list[Renamed]:
-    """Gives all old names in the document their new ones, so that nothing else has to know the old ones.
+    """Replaces all old names in the document by their new names, so that only this module handles old names.
 
-    A key that is there under both names is a fault of the document. Takes time in proportion to the document, however
+    A key that is given under both names is a fault of the document. Takes time in proportion to the document, however
     many old names it has.
     """
     names = _Names(document)
     uses: list[Renamed] = []
-    # `walk` reads the children of a mapping after it has given the mapping itself: by then they have their new names.
+    # `walk` yields a mapping before it reads its children: by then they have their new names.
     for node in walk(root, document.data, kinds):
         struct = node.annotation
         if isinstance(struct, type) and issubclass(struct, Struct) and isinstance(node.value, dict):
@@ -105,12 +105,12 @@ def _rename_keys(struct: type[Struct], mapping: dict[str, Any], at: Path, names:
 def _rename_values(struct: type[Struct], mapping: dict[str, Any], at: Path, names: _Names) -> Iterator[Renamed]:
     for key, (pattern, replacement) in struct.renamed_values.items():
         value = mapping.get(key)
-        several = value if isinstance(value, tuple) else (value,)
-        new = tuple(re.sub(pattern, replacement, each) if isinstance(each, str) else each for each in several)
-        for index, (before, after) in enumerate(zip(several, new, strict=True)):
+        entries = value if isinstance(value, tuple) else (value,)
+        new = tuple(re.sub(pattern, replacement, each) if isinstance(each, str) else each for each in entries)
+        for index, (before, after) in enumerate(zip(entries, new, strict=True)):
             if before != after:
                 place = (*at, key, index) if isinstance(value, tuple) else (*at, key)
                 line = names.document.values[names.as_written(place)].line + 1
                 yield Renamed(place, line, str(before), str(after))
-        if new != several:
+        if new != entries:
             mapping[key] = new if isinstance(value, tuple) else new[0]

@@ -1,4 +1,4 @@
-"""The whole file as one struct. A new section is one field here and its struct."""
+"""The complete file as one struct. A new section is one field here and its struct."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from contract.egress import DIRECT, Egress, read_proxy
 
 def _currency(value: str) -> str:
     if re.fullmatch(r"[A-Z]{3}", value) is None or value == "USD":
-        raise wrong("{value} is no currency that needs a rate", "write three capital letters, such as EUR")
+        raise wrong("{value} is not a currency that needs an exchange rate", "write three capital letters, such as EUR")
     return value
 
 
@@ -36,49 +36,57 @@ Currency = Annotated[str, AfterValidator(_currency)]
 
 
 class Config(Struct):
-    """A checked configuration: every name in it leads somewhere, every reference is resolved."""
+    """A checked configuration: every name in it exists, and every reference is resolved."""
 
-    version: Literal[1] = Field(description="The version of this format.", examples=["1"])
-    server: ServerConfig = Field(default=ServerConfig(), description="Where Gatehouse listens.")
+    version: Literal[1] = Field(description="The version of the file format.", examples=["1"])
+    server: ServerConfig = Field(
+        default=ServerConfig(), description="Where Gatehouse listens, and how it starts, reloads and stops."
+    )
     access: Literal["keys", "open"] = Field(
         default="open",
-        description="Who may call: apps with a key, or anybody on this machine. `keys` is the default with apps.",
+        description="Who may call: apps with a key, or anyone on this machine. `keys` is the default with apps.",
     )
     providers: dict[Name, Annotated[ProviderBase, ComponentField("providers")]] = Field(
-        default={}, description="Dialects with credentials, by name."
+        default={}, description="Providers of models, by name."
     )
-    models: dict[ModelName, ModelConfig] = Field(default={}, description="What an app may put into `model`.")
-    pipelines: dict[Name, PipelineConfig] = Field(default={}, description="What each phase does, by name.")
+    models: dict[ModelName, ModelConfig] = Field(default={}, description="The models that apps may request, by name.")
+    pipelines: dict[Name, PipelineConfig] = Field(
+        default={}, description="Pipelines, which define what each phase does, by name."
+    )
     guardrails: dict[Name, Annotated[GuardrailConfig, ComponentField("guardrails")]] = Field(
-        default={}, description="Checks on what goes in and what comes out, by name."
+        default={}, description="Checks on requests and responses, by name."
     )
-    caches: dict[Name, CacheConfig] = Field(default={}, description="Answers that are given again, by name.")
-    routers: dict[Name, Annotated[RouterConfig, ComponentField("routers", usual="intents")]] = Field(
-        default={}, description="Which model, pipeline or answer a request gets, by name."
+    caches: dict[Name, CacheConfig] = Field(default={}, description="Response caches, by name.")
+    routers: dict[Name, Annotated[RouterConfig, ComponentField("routers", default="intents")]] = Field(
+        default={}, description="Routers, which choose the model, pipeline or fixed answer of a request, by name."
     )
     sources: dict[Name, Annotated[SourceConfig, ComponentField("sources")]] = Field(
         default={}, description="Documents to retrieve from, by name."
     )
     tools: dict[Name, Annotated[ToolConfig, ComponentField("tools")]] = Field(
-        default={}, description="What a model may call to fetch context, by name."
+        default={}, description="Tools that a model may call to fetch context, by name."
     )
     prices: dict[PriceName, Prices] = Field(
         default={},
-        description="What targets cost, where the list that ships does not know it or is wrong for you. `*` in a "
-        "model's name stands for any letters; the name with the most other letters holds.",
+        description="Prices of targets that the bundled price list lacks or that differ for you. `*` in a model name "
+        "matches any characters; the name with the most other characters wins.",
         examples=["{onprem/*: free}"],
     )
     currencies: dict[Currency, ExchangeRate] = Field(
         default={},
-        description="What one of a currency is worth, for budgets that are not in USD.",
+        description="Exchange rates to USD, for budgets in other currencies.",
         examples=["{EUR: 1.08 USD}"],
     )
-    organisations: dict[Name, OrganisationConfig] = Field(default={}, description="What teams belong to, by name.")
-    teams: dict[Name, TeamConfig] = Field(default={}, description="Whose apps they are, by name.")
-    apps: dict[Name, AppConfig] = Field(default={}, description="Who may call, by name.")
-    identity: tuple[IdentityConfig, ...] = Field(default=(), description="Identity providers whose tokens are taken.")
-    egress: EgressConfig = Field(default=EgressConfig(), description="The proxy that calls to others go through.")
-    admin: AdminConfig = Field(default=AdminConfig(), description="Who may administrate over HTTP.")
+    organisations: dict[Name, OrganisationConfig] = Field(
+        default={}, description="Organisations, which group teams, by name."
+    )
+    teams: dict[Name, TeamConfig] = Field(default={}, description="Teams, which own apps, by name.")
+    apps: dict[Name, AppConfig] = Field(default={}, description="Apps that may call the gateway, by name.")
+    identity: tuple[IdentityConfig, ...] = Field(
+        default=(), description="Identity providers whose tokens are accepted."
+    )
+    egress: EgressConfig = Field(default=EgressConfig(), description="The proxy for outbound calls.")
+    admin: AdminConfig = Field(default=AdminConfig(), description="The admin API, and who may use it.")
     observe: ObserveConfig = Field(default=ObserveConfig(), description="Traces, metrics and logs.")
 
     _digest: str = PrivateAttr(default="")
@@ -90,12 +98,12 @@ class Config(Struct):
 
     @property
     def origin(self) -> str:
-        """The file it came from; empty if built in code."""
+        """The path of its file; empty if built in code."""
         return self._origin
 
     @property
     def files(self) -> Files:
-        """The files that it was made from, with `config.references.stamp` of each; none if built in code."""
+        """The files that it was read from, with `config.references.stamp` of each; none if built in code."""
         return self._files
 
     @property
@@ -110,7 +118,7 @@ class Config(Struct):
 
     @property
     def surfaces(self) -> tuple[str, ...]:
-        """The vendors' APIs that an app or a key may be held to."""
+        """The vendor APIs to which an app or a key may be restricted."""
         return tuple(self._kinds.listed.get("surfaces", ()))
 
     @property
@@ -119,8 +127,8 @@ class Config(Struct):
         return self._digest
 
     @property
-    def way_out(self) -> Egress:
-        """How others are reached: as `egress` says, else as the environment does."""
+    def outbound(self) -> Egress:
+        """The proxies of outbound calls: from `egress`, else from the environment."""
         own, proxy = self.egress, self.egress.proxy
         if proxy is None:
             found = self._environment

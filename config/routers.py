@@ -1,6 +1,6 @@
-"""`routers`: which model, pipeline or answer a request gets.
+"""`routers`: choose the model, pipeline or fixed answer of a request.
 
-Here is what every kind has; each kind's options stand beside the router, in `router/`.
+This module has the options of every kind; each kind's own options are next to its router, in `router/`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ModelRef = Annotated[str, Ref("models", "model")]
 
 
 class ThenConfig(Struct):
-    """What happens. May be written as a string: the model that answers."""
+    """What happens to the request. May be written as a string: the model that answers."""
 
     needs = tuple((each,) for each in ("model", "pipeline", "say", "ask", "human", "tools"))
 
@@ -32,18 +32,18 @@ class ThenConfig(Struct):
 
     model: ModelRef | None = Field(default=None, description="The model that answers.", examples=["quick"])
     pipeline: Annotated[str, Ref("pipelines", "pipeline")] | None = Field(
-        default=None, description="The pipeline whose context, tools and model answer."
+        default=None, description="The pipeline that answers, with its context, tools and model."
     )
-    say: str | None = Field(default=None, min_length=1, description="An answer without a model.")
+    say: str | None = Field(default=None, min_length=1, description="A fixed answer, without a model.")
     ask: str | None = Field(
         default=None,
         min_length=1,
-        description="A question back; `{options}` stands for the intents that may be meant.",
+        description="A question back to the user; `{options}` is replaced by the possible intents.",
         examples=["Do you mean {options}?"],
     )
-    human: str | None = Field(default=None, min_length=1, description="What is said while a person takes over.")
+    human: str | None = Field(default=None, min_length=1, description="The answer to give while a person takes over.")
     tools: tuple[Annotated[str, Ref("tools", "tool")], ...] | None = Field(
-        default=None, description="The only tools of the pipeline that are offered; without it all."
+        default=None, description="The tools of the pipeline to offer to the model; unset means all."
     )
 
     @model_validator(mode="after")
@@ -52,11 +52,11 @@ class ThenConfig(Struct):
         if len(given) > 1:
             raise wrong(f"{given[0]} and {given[1]} exclude each other", "keep one of them")
         if not given and self.tools is None:
-            raise wrong("this does nothing", "give model, pipeline, say, ask, human or tools")
+            raise wrong("this has no effect", "add model, pipeline, say, ask, human or tools")
         return self
 
     def decision(self, by: str, name: str = "") -> Decision:
-        """What happens, with what decided and its name."""
+        """The decision, with `by` and `name` of the rule or intent that made it."""
         from contract.phases import Decision
 
         return Decision(
@@ -71,37 +71,37 @@ class ThenConfig(Struct):
 
 
 class RouterParts(Protocol):
-    """What a process lends to routers."""
+    """What a process provides to routers."""
 
     @property
     def pool(self) -> WorkPool:
-        """A thread for what takes long, such as learning."""
+        """A thread for slow work, such as training."""
         ...
 
     @property
     def egress(self) -> Egress:
-        """The way to other hosts."""
+        """The proxies of outbound calls."""
         ...
 
     def embedder(self) -> Vectors:
-        """The embedding model that ships; it is loaded in the background from the first call on."""
+        """The bundled embedding model; the first call starts loading it in the background."""
         ...
 
 
 class RouterConfig(Component):
-    """What every router has. What it names in `models` and `pipelines` (`Ref`) is checked for all kinds alike."""
+    """Options of every router. Names of `models` and `pipelines` (`Ref`) are checked alike for all kinds."""
 
-    kind: str = Field(description="How it decides.")
+    kind: str = Field(description="How the router decides.")
 
     @abstractmethod
     def open(self, name: str, parts: RouterParts) -> Routing:
-        """The router, not yet started."""
+        """Returns the router, not yet started."""
 
     def plan(self) -> dict[str, Any]:
-        """What decides, for `gatehouse plan --json`."""
+        """How it decides, for `gatehouse plan --json`."""
         return {"kind": self.kind}
 
     @classmethod
     def draw(cls, plan: Mapping[str, Any]) -> str:
-        """What `plan` has said, in a few words."""
+        """The result of `plan` as a short text."""
         return str(plan["kind"])

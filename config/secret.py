@@ -1,4 +1,4 @@
-"""Secrets: held as text, shown as dots."""
+"""Secrets: stored as text, shown masked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def mask(text: str) -> str:
 
 
 class Secret:
-    """A credential. Every way of printing it gives the mask; only `reveal` gives the text."""
+    """A credential. Printing it in any way shows the mask; only `reveal` returns the text."""
 
     __slots__ = ("_text",)
 
@@ -37,7 +37,7 @@ class Secret:
         return self._text
 
     def digest(self) -> str:
-        """SHA-256 of the text in hex; of a secret that is kept hashed (`sha256:<hex>`), the hash itself."""
+        """SHA-256 of the text in hex; for a hashed secret (`sha256:<hex>`), that hash."""
         if self._text.startswith(_HASHED):
             return self._text.removeprefix(_HASHED)
         return hash_key(self._text)
@@ -67,7 +67,7 @@ class Secret:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """A string; editors are told that it should be a reference."""
+        """A string; the examples show editors that it should be a reference."""
         return {"type": "string", "minLength": 1, "examples": ["${OPENAI_API_KEY}", "${file:/run/secrets/openai}"]}
 
 
@@ -77,10 +77,10 @@ def hash_key(key: str) -> str:
 
 
 def check_hashed(secret: Secret) -> Secret:
-    """The secret, if it isn't a broken `sha256:` form. Raises a problem for the config."""
+    """Returns the secret. Raises a config error if it starts with `sha256:` but is not a hash."""
     text = secret.reveal()
     if text.startswith(_HASHED) and re.fullmatch(r"[0-9a-f]{64}", text.removeprefix(_HASHED)) is None:
-        raise wrong("the hashed form is sha256: and 64 hex digits", "print it with: gatehouse keys hash")
+        raise wrong("a hashed key is sha256: and 64 hex digits", "print it with: gatehouse keys hash")
     return secret
 
 
@@ -88,39 +88,41 @@ def _read(value: object) -> Secret:
     if isinstance(value, Secret):
         return value
     if not isinstance(value, str):
-        raise wrong("a secret is text", 'write a reference such as "${OPENAI_API_KEY}", in quotes')
+        raise wrong("a secret must be text", 'write a reference such as "${OPENAI_API_KEY}", in quotes')
     if not value:
         raise wrong("the secret is empty", 'write a reference such as "${OPENAI_API_KEY}"')
     if value != value.strip() or not value.isascii() or not value.isprintable():
-        # It goes out in an HTTP header; a stray newline there would be refused, or worse, split the header.
+        # The secret is sent in an HTTP header; a newline in it would be refused, or worse, split the header.
         raise wrong(
-            "the secret holds a character that no HTTP header may carry", "look for spaces, line ends and curly quotes"
+            "the secret contains a character that an HTTP header can't have",
+            "remove spaces, line ends and curly quotes",
         )
     if _FOREIGN.fullmatch(value) is not None:
-        raise wrong("this is a reference of a shell or a template, and none here", 'write it as "${NAME}"')
+        raise wrong("this is a reference of a shell or a template, not of this file", 'write it as "${NAME}"')
     return Secret(str(value))
 
 
 def _api_key(secret: Secret) -> Secret:
     text = secret.reveal()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`":
-        raise wrong("the key itself stands in quotes", "take them away where it is set: in the variable or the file")
+        raise wrong("the key contains its quotes", "remove the quotes in the environment variable or the file")
     if text.lower().startswith("bearer "):
-        raise wrong("the key begins with Bearer, which is put before it anyway", "write the key alone")
+        raise wrong("the key begins with Bearer, which Gatehouse adds", "write only the key")
     return secret
 
 
 ApiKey = Annotated[Secret, AfterValidator(_api_key)]
-"""A key of a provider, as its page shows it."""
+"""An API key of a provider, as the provider's console shows it."""
 
 
 def at_least(length: int) -> AfterValidator:
-    """Refuses a secret that is shorter, for it can be guessed."""
+    """Returns a validator that refuses secrets of fewer characters, because they can be guessed."""
 
     def check(secret: Secret) -> Secret:
         if len(secret.reveal()) < length:
             raise wrong(
-                "this is so short that it can be guessed", f"take {length} characters or more: openssl rand -hex 32"
+                "the secret is too short: it could be guessed",
+                f"use {length} characters or more: openssl rand -hex 32",
             )
         return secret
 
@@ -129,16 +131,16 @@ def at_least(length: int) -> AfterValidator:
 
 def _address(secret: Secret) -> Secret:
     if re.match(r"https?://[^/\s@]+(?:/\S*)?\Z", secret.reveal()) is None:
-        raise wrong("this is no address of the web", "write it like https://hooks.example.com/...")
+        raise wrong("this is not an http or https URL", "write it like https://hooks.example.com/...")
     return secret
 
 
 SecretUrl = Annotated[Secret, AfterValidator(_address)]
-"""An http or https URL whose path or query is a credential, as webhooks have them."""
+"""An http or https URL whose path or query is a credential, such as a webhook's."""
 
 
 def masked(options: Any) -> Any:
-    """What was said of somebody, without the addresses of webhooks, which are credentials."""
+    """The options with masked webhook URLs, which are credentials."""
     if isinstance(options, dict):
         return {name: mask(str(each)) if name == "webhook" else masked(each) for name, each in options.items()}
     return [masked(each) for each in options] if isinstance(options, list) else options

@@ -1,4 +1,4 @@
-"""Which struct's field stands behind each place of a file: what errors, references and masking look things up in."""
+"""Maps each place of a file to the field of its struct, for errors, references and masking."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from config.struct import Component, Struct, one_or_several
 
 @dataclass(frozen=True)
 class ConfigNode:
-    """A place that the structs know: the type there, its markers, and the value that the file gives."""
+    """A place of the file that a struct defines: its type, its markers, and the value in the file."""
 
     path: Path
     annotation: Any
@@ -26,12 +26,12 @@ class ConfigNode:
 
 
 def fields(struct: type[Struct]) -> dict[str, FieldInfo]:
-    """A struct's fields by the names that stand in the YAML."""
+    """A struct's fields by their YAML keys."""
     return {info.alias or name: info for name, info in struct.model_fields.items()}
 
 
 def unwrap(annotation: Any, markers: tuple[Any, ...] = ()) -> tuple[Any, tuple[Any, ...]]:
-    """The type without `Annotated` and `| None`, and the markers that stood on it."""
+    """The type without `Annotated` and `| None`, and its markers."""
     if get_origin(annotation) is Annotated:
         inner, *more = get_args(annotation)
         return unwrap(inner, (*markers, *more))
@@ -52,13 +52,13 @@ def choices(annotation: Any, kinds: Kinds) -> dict[str, type[Struct]]:
 def walk(
     annotation: Any, value: Any, kinds: Kinds, path: Path = (), markers: tuple[Any, ...] = ()
 ) -> Iterator[ConfigNode]:
-    """Every place under `value` that the type knows, outermost first."""
+    """Yields every place under `value` that the type defines, outermost first."""
     annotation, markers = unwrap(annotation, markers)
     seam = seam_of(markers)
     if seam is not None and isinstance(value, Mapping):
         chosen = _chosen(seam, value, kinds)
         if chosen is None:
-            # Nobody knows what its keys mean, nor which of them hold secrets.
+            # The kind is unknown, so it is unknown which of its keys hold secrets.
             yield ConfigNode(path, annotation, markers, value)
             return
         annotation = chosen
@@ -80,7 +80,7 @@ def _chosen(seam: ComponentField, value: Mapping[str, Any], kinds: Kinds) -> typ
     try:
         return kinds.struct(seam.seam, seam.kind_of(value))
     except ValueError:
-        return None  # a plug-in that is broken: reading the file says so
+        return None  # a broken plug-in: validation reports it
 
 
 def _walk_struct(struct: type[Struct], value: object, kinds: Kinds, path: Path) -> Iterator[ConfigNode]:
@@ -95,7 +95,7 @@ def _walk_struct(struct: type[Struct], value: object, kinds: Kinds, path: Path) 
 
 
 def structs(annotation: Any, kinds: Kinds, markers: tuple[Any, ...] = ()) -> Iterator[type[Struct]]:
-    """Every struct that a type leads to, each before those within it; some may come twice."""
+    """Yields every struct that a type contains, outer structs first; some may come twice."""
     annotation, markers = unwrap(annotation, markers)
     seam = seam_of(markers)
     if seam is not None:
@@ -111,7 +111,7 @@ def structs(annotation: Any, kinds: Kinds, markers: tuple[Any, ...] = ()) -> Ite
 
 
 def is_section(annotation: Any) -> bool:
-    """Whether a value of this type is a mapping of keys that a struct has."""
+    """Whether a value of this type is a mapping that a struct reads."""
     bare, markers = unwrap(annotation)
     return seam_of(markers) is not None or (isinstance(bare, type) and issubclass(bare, Struct))
 
@@ -127,20 +127,20 @@ def plain_keys(root: type[Struct], kinds: Kinds) -> frozenset[str]:
 
 
 def holds_secret(annotation: Any) -> bool:
-    """Whether a value of this type is a secret or has one in it: text that stands there by mistake may be one."""
+    """Whether a value of this type is or contains a secret: then text in a wrong place may be one too."""
     if isinstance(annotation, type) and issubclass(annotation, Struct):
-        # A component of any kind: some have secrets.
+        # A component of unknown kind: some kinds have secrets.
         return is_open(annotation) or any(holds_secret(info.annotation) for info in annotation.model_fields.values())
     return annotation is Secret or any(holds_secret(inner) for inner in get_args(annotation))
 
 
 def is_open(struct: type[Struct]) -> bool:
-    """Whether it is the base of components, whose kind is not known."""
+    """Whether this is a base class of components, without a known kind."""
     return issubclass(struct, Component) and get_origin(struct.model_fields["kind"].annotation) is not Literal
 
 
 def write_path(path: Path) -> str:
-    """`models.quick.targets[0]`."""
+    """The path as text, such as `models.quick.targets[0]`."""
     text = ""
     for part in path:
         if isinstance(part, int):

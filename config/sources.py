@@ -1,6 +1,6 @@
-"""`sources`: documents to retrieve from, and what is asked for rows. The kind is read first, then its own options.
+"""`sources`: documents and databases to retrieve from.
 
-Here is what every kind has; each kind's options stand beside what it opens, in `rag/`.
+This module has the options of every kind; each kind's own options are next to its source, in `rag/`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 def folder_of(value: object, info: ValidationInfo) -> Path:
-    """A path that starts at the file's folder."""
+    """The path, relative to the folder of the config file."""
     if not isinstance(value, str) or not value:
-        raise wrong("expected a path", "relative paths start at this file's folder")
+        raise wrong("this must be a path", "write a path; relative paths start at the folder of this file")
     beside = info.context.get("folder", Path()) if info.context else Path()
     return (Path(beside) / value).resolve()
 
@@ -37,54 +37,57 @@ def _existing_folder(value: object, info: ValidationInfo) -> Path:
     path = folder_of(value, info)
     if not path.is_dir():
         beside = info.context.get("folder", Path()) if info.context else Path()
-        raise wrong("there is no folder {value}", f"relative paths start at {beside}")
+        raise wrong("the folder {value} does not exist", f"relative paths start at {beside}")
     return path
 
 
 def _existing_file(value: object, info: ValidationInfo) -> Path:
     path = folder_of(value, info)
     if not path.is_file():
-        raise wrong("there is no file {value}", "relative paths start at this file's folder")
+        raise wrong("the file {value} does not exist", "relative paths start at the folder of this file")
     return path
 
 
 ExistingFolder = Annotated[Path, BeforeValidator(_existing_folder), PlainSerializer(str)]
-"""A folder, relative to the file."""
+"""An existing folder, relative to the config file."""
 ExistingFile = Annotated[Path, BeforeValidator(_existing_file), PlainSerializer(str)]
-"""A file, relative to the file."""
+"""An existing file, relative to the config file."""
 
 
 def postgres_address(value: object) -> object:
-    """A text that is the address of a PostgreSQL."""
+    """Returns the value. Raises a config error if it is text, but not a PostgreSQL URL."""
     if isinstance(value, str) and re.match(r"postgres(?:ql)?://.", value) is None:
-        raise wrong("this is no address of a PostgreSQL", "write postgresql://user@host/name")
+        raise wrong("this is not a PostgreSQL URL", "write postgresql://user@host/name")
     return value
 
 
 class ChunkConfig(Struct):
-    """How documents are cut."""
+    """How documents are split into chunks."""
 
     by: Literal["structure", "sentences", "tokens"] = Field(
-        default="structure", description="Along headings and paragraphs, at sentences, or every so many tokens."
+        default="structure",
+        description="Where to split: at headings and paragraphs, at sentences, or after a number of tokens.",
     )
     size: Whole = Field(
-        default=1100, ge=50, le=20_000, description="At most; characters, or tokens where they are counted."
+        default=1100, ge=50, le=20_000, description="The largest chunk, in characters; in tokens with `by: tokens`."
     )
-    overlap: Whole = Field(default=0, ge=0, description="How much of a chunk the next one begins with.")
+    overlap: Whole = Field(
+        default=0, ge=0, description="How much of the end of a chunk the next one repeats, in the unit of `size`."
+    )
 
 
 class ReadConfig(Struct):
-    """What reading one document may take, in a process of its own. What takes more is an error, and is not kept."""
+    """Limits for parsing one document, in a separate process. A document beyond a limit is an error and not indexed."""
 
     renamed: ClassVar[Mapping[str, str]] = {"chunks": "max_chunks"}
 
-    timeout: Duration = Field(default=60.0, description="Time, of the clock and of the processor.")
+    timeout: Duration = Field(default=60.0, description="Time limit: wall clock and CPU time.")
     memory: Size = Field(
         default=1024 * 1024 * 1024,
         ge=256_000_000,
-        description="Memory of the process that reads; about 100 MB is its own.",
+        description="Memory limit of the parsing process; the process itself needs about 100 MB.",
     )
-    size: Size = Field(default=64 * 1024 * 1024, description="Of the file itself.")
+    size: Size = Field(default=64 * 1024 * 1024, description="The largest file.")
     max_chunks: Whole = Field(default=50_000, ge=1, description="The most chunks of one document.")
 
 
@@ -93,95 +96,98 @@ class SearchConfig(Struct):
 
     fusion: Literal["weighted", "ranks", "words", "meaning"] = Field(
         default="weighted",
-        description="Words and meaning by weighted scores or by reciprocal ranks, or one of them alone.",
+        description="Combine full-text and vector search by weighted scores or by reciprocal ranks, or use one alone: "
+        "`words` is full-text, `meaning` is vector search.",
     )
-    words_weight: Number = Field(default=0.3, ge=0, le=1, description="What the words count for; the rest is meaning.")
+    words_weight: Number = Field(
+        default=0.3, ge=0, le=1, description="The weight of full-text search; vector search has the rest."
+    )
     feedback: Whole = Field(
-        default=2, ge=0, le=10, description="Towards how many of those found first the question is moved; 0 none."
+        default=2, ge=0, le=10, description="How many top results pseudo-relevance feedback uses; 0 disables it."
     )
     index: Literal["auto", "flat", "ivf", "hnsw"] = Field(
-        default="auto", description="Of vectors: compared one by one up to 50,000, then by lists; or as it says."
+        default="auto", description="The vector index. `auto` is `flat` up to 50,000 vectors, then `ivf`."
     )
-    language: str = Field(default="english", description="Whose word endings are taken off, in English.")
+    language: str = Field(default="english", description="The language of the stemmer, by its English name.")
 
 
 class EmbedderConfig(Struct):
-    """An embedding model of the config's own, in place of the one that ships: a provider's, or one of this machine."""
+    """An embedding model instead of the bundled one: a provider's, or one on this machine."""
 
     needs = (("model",), ("sentence_transformers",))
 
     model: Annotated[str, Ref("models", "model")] | None = Field(
-        default=None, description="The embedding model, of `models`.", examples=["embed"]
+        default=None, description="The embedding model, from `models`.", examples=["embed"]
     )
     sentence_transformers: Annotated[Path | None, BeforeValidator(_existing_folder), PlainSerializer(str)] = Field(
         default=None,
-        description="Or the folder of a model of the library sentence-transformers, which must be installed.",
+        description="Or the folder of a sentence-transformers model; the library must be installed.",
         examples=["./models/bge-small-en-v1.5"],
     )
-    dimensions: Whole = Field(ge=1, le=16_384, description="How many numbers it gives a text.")
+    dimensions: Whole = Field(ge=1, le=16_384, description="The number of dimensions of its vectors.")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> EmbedderConfig:
         if (self.model is None) == (self.sentence_transformers is None):
-            raise wrong("there must be either a model or sentence_transformers", "give one of the two")
+            raise wrong("there must be either model or sentence_transformers", "give one of the two")
         return self
 
 
 class SourceConfig(Component):
-    """What every source has."""
+    """Options of every source."""
 
-    kind: str = Field(description="Where the documents come from.")
+    kind: str = Field(description="The kind of source.")
     labels: tuple[Label, ...] = Field(
         default=(),
-        description="Only apps with one of these labels see its documents, whatever a document's own labels are; "
-        "without any, every app.",
+        description="Only apps with one of these labels see the documents of this source, whatever labels a document "
+        "has; empty means every app.",
     )
 
     @property
     def where(self) -> str:
-        """Where its documents or rows come from, in a few words for people."""
+        """Where its documents or rows come from, as a short text for people."""
         return self.kind
 
 
 class DocumentSourceConfig(SourceConfig):
-    """What every source of documents has: they are read, cut, embedded, and searched."""
+    """Options of every source of documents, which are parsed, chunked, embedded and searched."""
 
-    # Whether documents are handed in, by HTTP and `gatehouse ingest`.
+    # Whether documents are uploaded, by HTTP and `gatehouse ingest`.
     takes_documents: ClassVar[bool] = False
-    # Whether it asks hosts: it is opened anew when the way to them changes.
+    # Whether it calls hosts: then it is reopened when the proxies change.
     asks_hosts: ClassVar[bool] = False
 
     store: Annotated[Secret | None, BeforeValidator(postgres_address)] = Field(
         default=None,
-        description="A PostgreSQL that replicas share; without it a file on this machine.",
+        description="A PostgreSQL database that replicas share; by default a file on this machine.",
         examples=["${DATABASE_URL}"],
     )
     embedder: EmbedderConfig | None = Field(
-        default=None, description="An embedding model of `models`; without it the one that ships (MiniLM)."
+        default=None, description="The embedding model; by default the bundled one (MiniLM)."
     )
-    chunk: ChunkConfig = Field(default=ChunkConfig(), description="How documents are cut.")
-    search: SearchConfig = Field(default=SearchConfig(), description="How it is searched.")
-    read: ReadConfig = Field(default=ReadConfig(), description="What reading one document may take.")
+    chunk: ChunkConfig = Field(default=ChunkConfig(), description="How documents are split into chunks.")
+    search: SearchConfig = Field(default=SearchConfig(), description="How the source is searched.")
+    read: ReadConfig = Field(default=ReadConfig(), description="Limits for parsing one document.")
 
     @property
     def made_from(self) -> str:
-        """What tells its index from others where `server.data` names no place; empty: the file and its name."""
+        """What distinguishes its index from others if `server.data` is not set; empty: the config file and its name."""
         return ""
 
     @abstractmethod
     def origin(self, egress: Egress) -> Origin | None:
-        """Where its documents come from, `egress` being the way to other hosts; None where they are handed in."""
+        """Returns the origin of its documents, reached through `egress`; None if documents are uploaded."""
 
     @classmethod
     def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[FilePath, str]]:
-        """Its index; its store if replicas share one."""
+        """Its index, and its store if replicas share one."""
         yield ("kind",), "retrieval"
         if values.get("store") is not None:
             yield ("store",), "postgres"
 
 
 class SourceParts(Protocol):
-    """What a process lends to a source that is asked each time."""
+    """What a process provides to a live source."""
 
     @property
     def folder(self) -> Path:
@@ -195,13 +201,13 @@ class SourceParts(Protocol):
 
     @property
     def egress(self) -> Egress:
-        """The way to other hosts."""
+        """The proxies of outbound calls."""
         ...
 
 
 class LiveSourceConfig(SourceConfig):
-    """What every source has that is asked while the request waits."""
+    """Options of every live source: one that is queried during the request."""
 
     @abstractmethod
     def open(self, name: str, parts: SourceParts) -> LiveSource:
-        """The source, not yet started."""
+        """Returns the source, not yet started."""

@@ -1,4 +1,4 @@
-"""What every section is made of: a frozen struct that knows all its keys, and the types of its fields."""
+"""The base of every section: a frozen struct that refuses unknown keys, and the types of its fields."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from config.raw import OptionConflict, RawConfig, Remark
 
 
 class Struct(BaseModel):
-    """Frozen, strict about types, without unknown keys.
+    """A frozen struct, strict about types, that refuses unknown keys.
 
     A struct with a `shorthand` may be written as a plain string: the value of that one field.
     """
@@ -33,14 +33,14 @@ class Struct(BaseModel):
         extra="forbid", frozen=True, strict=True, hide_input_in_errors=True, allow_inf_nan=False, title=None
     )
     shorthand: ClassVar[str] = ""
-    # Of these sets of keys one must be there: what the struct's own checks ask for, told to the JSON schema.
+    # One of these sets of keys must be present: the JSON schema's version of the struct's own checks.
     needs: ClassVar[tuple[tuple[str, ...], ...]] = ()
-    # Old names of keys, with the new ones: a file that has them still works, with a warning (`config.renames`).
+    # Old names of keys, with their new names: a file with old names works, with a warning (`config.renames`).
     renamed: ClassVar[Mapping[str, str]] = {}
-    # Old forms of a key's text, or of each of its texts: a regular expression, and what replaces it.
+    # Old values of a key, or of each entry of its list: a regular expression and its replacement.
     renamed_values: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
-    # What to write where packages that it needs are not installed; empty where nothing else does.
+    # What to write instead if packages that it needs are not installed; empty if there is no alternative.
     without_extra: ClassVar[str] = ""
 
     @model_validator(mode="before")
@@ -48,27 +48,27 @@ class Struct(BaseModel):
     def _widen(cls, data: Any) -> Any:
         if cls.shorthand and isinstance(data, str):
             return {cls.shorthand: data}
-        # Options that come from elsewhere than a file, such as those of apps in the database, have old names too.
+        # Options that do not come from a file, such as those of apps in the database, can have old names too.
         if cls.renamed and isinstance(data, dict) and not cls.renamed.keys().isdisjoint(data):
             return {key if (new := cls.renamed.get(key, key)) in data else new: value for key, value in data.items()}
         return data
 
     @classmethod
     def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-        """Which of the options need packages that only an extra brings: their place in `values`, and the extra.
+        """Yields the options that need packages of an extra: their path in `values`, and the extra.
 
-        `values` are as the file has them, right or wrong.
+        `values` are as the file has them, valid or not.
         """
         return iter(())
 
     @classmethod
     def conflicts(cls, path: Path, values: Mapping[str, Any], beside: RawConfig) -> Iterator[OptionConflict]:
-        """What does not go together with the rest of the file. `path` is the place of `values` in it."""
+        """Yields options that conflict with the rest of the file. `path` is the path of `values` in it."""
         return iter(())
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """The mapping, or a string where there is a shorthand."""
+        """The mapping, or a string if the struct has a shorthand."""
         written = handler(schema)
         resolved = handler.resolve_ref_schema(written)
         if cls.needs:
@@ -83,7 +83,7 @@ class Struct(BaseModel):
 
 
 def _add_old_names(schema: dict[str, Any], renamed: Mapping[str, str]) -> None:
-    """Lets the JSON schema take old names of keys, which editors then show as deprecated."""
+    """Adds old names of keys to the JSON schema; editors show them as deprecated."""
     required = schema.get("required", [])
     for old, new in renamed.items():
         note = {"deprecated": True, "description": f"Renamed to `{new}`."}
@@ -98,12 +98,12 @@ def _add_old_names(schema: dict[str, Any], renamed: Mapping[str, str]) -> None:
 
 
 class Component(Struct):
-    """The options of a component: what a `kind` of one seam reads. Each stands beside the component that it is of."""
+    """The options of one `kind` of component. Each is defined next to its component."""
 
     kind: str
 
     def remarks(self) -> Iterator[Remark]:
-        """What `gatehouse check` warns of in options that are right."""
+        """Yields the warnings of `gatehouse check` about valid options."""
         return iter(())
 
 
@@ -119,23 +119,23 @@ class Ref:
 
 @dataclass(frozen=True)
 class Coerce:
-    """A `BeforeValidator` that makes other values fit; `widen` says in the JSON schema which ones."""
+    """A `BeforeValidator` that converts other values; `widen` adds them to the JSON schema."""
 
     func: Callable[[Any], Any]
     widen: Callable[[dict[str, Any]], dict[str, Any]]
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Reads the value before the type's own checks."""
+        """Converts the value before the type's own checks."""
         return core_schema.no_info_before_validator_function(self.func, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """The type's own, and what else is read."""
+        """The type's schema, widened by the other accepted values."""
         return self.widen(handler(schema))
 
 
 @dataclass(frozen=True)
 class Checked:
-    """An `AfterValidator` of texts that the JSON schema knows by `pattern`."""
+    """An `AfterValidator` of text; the JSON schema has `pattern` for it."""
 
     func: Callable[[Any], Any]
     pattern: str
@@ -145,7 +145,7 @@ class Checked:
         return core_schema.no_info_after_validator_function(self.func, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """A text of the pattern."""
+        """A string with the pattern."""
         return {**handler(schema), "pattern": self.pattern}
 
 
@@ -173,39 +173,42 @@ WEB = r"^https?://\S+$"
 
 def _name(value: str) -> str:
     if re.fullmatch(_NAME, value) is None:
-        raise wrong("a name is made of letters, digits, dots, dashes and underscores", "choose another name")
+        raise wrong(
+            "a name may only have letters, digits, dots, dashes and underscores, and starts with a letter or digit",
+            "choose another name",
+        )
     return value
 
 
 def _model_name(value: str) -> str:
     if re.fullmatch(_MODEL_NAME, value) is None:
-        raise wrong("a model's name has no spaces and no *", "choose another name")
+        raise wrong("a model name can't contain spaces or *", "choose another name")
     return value
 
 
 def _label(value: str) -> str:
     if re.fullmatch(_LABEL, value) is None:
-        raise wrong("a label is made of up to 64 letters, digits and _ . : -", "write it like hr or team:sales")
+        raise wrong("a label has 1 to 64 letters, digits and _ . : -", "write it like hr or team:sales")
     return value
 
 
 def _checked_url(value: str) -> SplitResult:
     try:
         parts = urlsplit(value)
-        port_is_fine = parts.port is None or parts.port > 0
+        is_port_valid = parts.port is None or parts.port > 0
     except ValueError:
-        port_is_fine = False
-    if not port_is_fine or parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", value):
-        raise wrong("{value} is no URL", "write it like https://host:port/path")
+        is_port_valid = False
+    if not is_port_valid or parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", value):
+        raise wrong("{value} is not a URL", "write it like https://host:port/path")
     if parts.username is not None or parts.password is not None:
-        raise wrong("the URL holds credentials", "put them where they are masked: api_key or headers")
+        raise wrong("the URL contains credentials", "put them in api_key or headers, where they are masked")
     return parts
 
 
 def _http_url(value: str) -> str:
     parts = _checked_url(value)
     if parts.query or parts.fragment:
-        raise wrong("the URL ends in a query or a fragment", "leave out what follows the path")
+        raise wrong("the URL has a query or a fragment", "remove everything after the path")
     return value.rstrip("/")
 
 
@@ -216,35 +219,35 @@ def _exact_url(value: str) -> str:
 
 def _page_url(value: str) -> str:
     if _checked_url(value).fragment:
-        raise wrong("the URL ends in a fragment", "leave out what follows the #")
+        raise wrong("the URL has a fragment", "remove the # and everything after it")
     return value
 
 
 def one_or_several(value: object) -> object:
-    """Before a tuple: what stands alone is the only one of it."""
+    """Converts a single value to a tuple with that entry."""
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 def or_one(several: dict[str, Any]) -> dict[str, Any]:
-    """In the JSON schema: the list, or what would be its only entry."""
+    """The JSON schema: the list, or a single entry of it."""
     return {"anyOf": [several["items"], several]}
 
 
 Whole = Annotated[int, BeforeValidator(_whole)]
-"""An int; digits from a reference count."""
+"""An int; a reference may give digits."""
 Flag = Annotated[bool, BeforeValidator(_flag)]
-"""A bool; `true` and `false` from a reference count."""
+"""A bool; a reference may give `true` or `false`."""
 Number = Annotated[float, BeforeValidator(_number)]
-"""A float; digits from a reference count."""
+"""A float; a reference may give digits."""
 Name = Annotated[str, Checked(_name, f"^{_NAME}$")]
-"""What an entry of a section may be called."""
+"""The name of an entry of a section."""
 Label = Annotated[str, Checked(_label, f"^{_LABEL}$")]
-"""What says who may see something."""
+"""A label that controls who may see a document."""
 ModelName = Annotated[str, Checked(_model_name, f"^{_MODEL_NAME}$")]
-"""What an app may put into `model`."""
+"""The name of a model that an app may request."""
 PageUrl = Annotated[str, Checked(_page_url, WEB)]
-"""The address of a page, its query included."""
+"""The URL of a page; it may have a query."""
 HttpUrl = Annotated[str, Checked(_http_url, WEB)]
-"""An http or https URL without credentials, query and final slash."""
+"""An http or https URL without credentials and query; a final slash is removed."""
 ExactUrl = Annotated[str, Checked(_exact_url, WEB)]
-"""The same, kept to the letter: a final slash is part of an issuer's name."""
+"""As `HttpUrl`, but unchanged: a final slash is part of an issuer's name."""

@@ -1,6 +1,6 @@
-"""`tools`: what a model may call to fetch its own context. They only read, and ask no host that is not named here.
+"""`tools`: what a model may call to fetch context. Tools only read, and call only the hosts that are named here.
 
-Here is what every kind has; each kind's options stand beside the tool, in `rag/tools/`.
+This module has the options of every kind; each kind's own options are next to its tool, in `rag/tools/`.
 """
 
 from __future__ import annotations
@@ -17,54 +17,54 @@ from config.units import Pause
 if TYPE_CHECKING:
     from contract.egress import Egress
     from contract.outbound import Outbound
-    from contract.sources import Searches
+    from contract.sources import SearchableSource
     from contract.tools import ReadingTool
     from contract.work import WorkPool
 
 
 class ToolParts(Protocol):
-    """What a process lends to tools."""
+    """What a process provides to tools."""
 
     @property
     def pool(self) -> WorkPool:
-        """Threads, for what can only wait in one."""
+        """Threads, for tools that can only block."""
         ...
 
     @property
     def outbound(self) -> Outbound:
-        """Calls over HTTP."""
+        """Outbound HTTP calls."""
         ...
 
     @property
     def egress(self) -> Egress:
-        """The way to other hosts."""
+        """The proxies of outbound calls."""
         ...
 
-    def source(self, name: str) -> Searches:
+    def source(self, name: str) -> SearchableSource:
         """A source of documents. Raises `KeyError`."""
         ...
 
 
 class ToolConfig(Component):
-    """What every tool has."""
+    """Options of every tool."""
 
-    kind: str = Field(description="What it does.")
+    kind: str = Field(description="What the tool does.")
 
     @property
     def keep_s(self) -> float:
-        """For how long a result is remembered for the same arguments, whoever asks; 0: not at all."""
+        """How many seconds a result is cached for the same arguments, for all callers; 0 disables caching."""
         return 0.0
 
     @abstractmethod
     async def open(self, name: str, parts: ToolParts) -> Sequence[ReadingTool]:
-        """The tools of the entry `name`: one of that name, or several whose names begin with it and an underscore."""
+        """Returns the tools of the entry `name`: one of that name, or several named `name_...`."""
 
 
 class RemoteToolConfig(ToolConfig):
-    """What a tool has that asks a host."""
+    """Options of every tool that calls a host."""
 
     keep: Pause = Field(
-        default=0.0, description="How long a result is remembered for the same arguments; 0s calls each time."
+        default=0.0, description="How long a result is cached for the same arguments; `0s` disables caching."
     )
 
     @property

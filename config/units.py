@@ -1,6 +1,7 @@
 """Fields of the configuration with units: `20s`, `32MB`, `85%`, `3000 tokens`, `600 per minute`.
 
-`contract/units.py` reads and writes the texts; here are the fields, and what is said of a text that is none.
+`contract/units.py` parses and writes the values; this module has the fields and their error messages. A bare number is
+refused, because `timeout: 30` could mean seconds or milliseconds.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from contract.units import (
 
 _PLAIN_NUMBER = r"[0-9]{1,18}(\.[0-9]{1,24})?"
 
-_WORDS_FOR_UNITS = {
+_UNIT_ALIASES = {
     **dict.fromkeys(("sec", "secs", "second", "seconds"), "s"),
     **dict.fromkeys(("min", "mins", "minute", "minutes"), "m"),
     **dict.fromkeys(("hr", "hrs", "hour", "hours"), "h"),
@@ -45,7 +46,7 @@ _WORDS_FOR_UNITS = {
 
 @dataclass(frozen=True)
 class Unit:
-    """How a value with a unit is read, written and described. Stands in a field's `Annotated`."""
+    """How a value with a unit is read, written and described. Used in a field's `Annotated`."""
 
     name: str
     example: str
@@ -56,29 +57,29 @@ class Unit:
     pattern: str
 
     def read(self, value: object) -> object:
-        """The number that `value` stands for; the problem and its cure if it stands for none."""
+        """Returns the number that `value` gives. Raises a config error with a cure if it is not valid."""
         if not isinstance(value, str):
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 raise wrong("{value} has no unit", self._with_unit(value))
-            raise wrong(f"expected a {self.name} such as {self.example}", self.cure)
+            raise wrong(f"this must be a {self.name} such as {self.example}", self.cure)
         try:
             return self.parse(value.strip())
         except ValueError:
-            raise wrong(f"{{value}} is no {self.name}", self._meant(value) or self.cure) from None
+            raise wrong(f"{{value}} is not a {self.name}", self._suggestion(value) or self.cure) from None
 
-    def _meant(self, text: str) -> str:
-        """What a text with another word for the unit was probably meant to be; empty for nothing."""
+    def _suggestion(self, text: str) -> str:
+        """A cure for text with another name of the unit; empty if there is none."""
         match = re.fullmatch(r"([0-9.,]+)\s*([A-Za-z%]+)\.?", text.strip())
         if match is None or isinstance(text, Substituted):
             return ""
         number, word = match[1].replace(",", "."), match[2].lower()
-        unit = _WORDS_FOR_UNITS.get(word) or next((each for each in self.units if each.lower() == word), word)
-        made = f"{number} {unit}" if self.name == "count of tokens" else f"{number}{unit}"
+        unit = _UNIT_ALIASES.get(word) or next((each for each in self.units if each.lower() == word), word)
+        corrected = f"{number} {unit}" if self.name == "count of tokens" else f"{number}{unit}"
         try:
-            self.parse(made)
+            self.parse(corrected)
         except ValueError:
             return ""
-        return f"did you mean {made}?"
+        return f"did you mean {corrected}?"
 
     def _with_unit(self, value: object) -> str:
         text = f"{value} {self.units[0]}" if self.name == "count of tokens" else f"{value}{self.units[0]}"
@@ -92,7 +93,7 @@ class Unit:
         return f"write {text}, or another unit: {others}" if others else f"write {text}"
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Reads the text before the number's own checks, and writes it with its unit."""
+        """Parses the text before the number's own checks, and writes it with its unit."""
         return core_schema.no_info_before_validator_function(
             self.read, handler(source), serialization=core_schema.plain_serializer_function_ser_schema(self.write)
         )
@@ -141,19 +142,19 @@ _TOKENS = Unit(
 
 
 def read_rate(value: object) -> object:
-    """`600 per minute`."""
+    """Parses `600 per minute`."""
     if isinstance(value, Rate):
         return value
     try:
         return parse_rate(value if isinstance(value, str) else "")
     except ValueError:
-        meant = _meant_rate(value) if isinstance(value, str) and not isinstance(value, Substituted) else ""
-        cure = meant or "write it like 600 per minute; second, hour and day are known too"
-        raise wrong("{value} is no rate", cure) from None
+        suggestion = _suggest_rate(value) if isinstance(value, str) and not isinstance(value, Substituted) else ""
+        cure = suggestion or "write it like 600 per minute (second, hour, day)"
+        raise wrong("{value} is not a rate", cure) from None
 
 
 def period_of(word: str) -> str:
-    """`minute` of `min`, `m`, `minutes`, `minutely`; empty for no period."""
+    """`minute` for `min`, `m` or `minutes`; empty if the word is not a period."""
     known = {"s": "second", "sec": "second", "m": "minute", "min": "minute", "h": "hour", "hr": "hour", "d": "day"}
     known |= {"daily": "day", "hourly": "hour", "weekly": "week", "monthly": "month", "mo": "month", "w": "week"}
     word = word.lower()
@@ -162,7 +163,7 @@ def period_of(word: str) -> str:
     )
 
 
-def _meant_rate(value: str) -> str:
+def _suggest_rate(value: str) -> str:
     match = re.fullmatch(r"\s*([0-9][0-9_,]*)\s*(?:/|per|an?|rp)?\s*([A-Za-z]+)\s*", value)
     period = period_of(match[2]) if match is not None else ""
     if match is None or period not in WINDOWS:

@@ -1,1 +1,1 @@
-"""What travels through Gatehouse: plain structs, protocols and errors. The leaf that everything may import."""
+"""Plain structs, protocols and errors that all packages share. This package imports no other package of Gatehouse."""

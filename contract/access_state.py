@@ -1,4 +1,4 @@
-"""How the ledger and the keys are doing."""
+"""The state of the ledger and the keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class AccessState(msgspec.Struct, frozen=True):
-    """How the ledger and the keys are doing: for whoever watches."""
+    """The state of the ledger and the keys, for metrics."""
 
     ledger_waiting_bytes: int = 0
     ledger_lost_rows: int = 0

@@ -1,4 +1,4 @@
-"""A question put to a model, and its reply read to its end: for those that ask one on the way."""
+"""Helpers for calls to a model within a request: build the request, and read the reply to its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class AskModel(Protocol):
-    """Asks a model by its name, and gives its words."""
+    """Calls a model by its name and returns its text."""
 
     def __call__(self, request: ChatRequest, model: str, /) -> Awaitable[str]:
         """Raises what the model's targets raise."""
@@ -21,7 +21,7 @@ class AskModel(Protocol):
 
 
 def question_to(model: str, frame: str, text: str, max_tokens: int) -> ChatRequest:
-    """What is asked of `model` (a name in the config): `frame` says what is wanted, `text` is what it is about."""
+    """A request for `model` (a name in the config): `frame` has the instructions, `text` the data."""
     return ChatRequest(
         dialect="openai",
         model=model,
@@ -32,14 +32,14 @@ def question_to(model: str, frame: str, text: str, max_tokens: int) -> ChatReque
 
 
 async def collect_text(reply: Reply, most: int = 100_000) -> str:
-    """The words of the first choice, up to `most` letters; closes the reply. Raises what the reply raises."""
-    said: list[str] = []
+    """The text of the first choice, up to `most` characters; closes the reply. Raises what the reply raises."""
+    texts: list[str] = []
     size = 0
     try:
         while size < most and (deltas := await reply.next()) is not None:
             for piece in (piece for delta in deltas for piece in delta.choices if piece.index == 0):
-                said.append(piece.text)
+                texts.append(piece.text)
                 size += len(piece.text)
     finally:
         await reply.close()
-    return "".join(said)[:most]
+    return "".join(texts)[:most]

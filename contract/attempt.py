@@ -1,4 +1,4 @@
-"""One call to one target, as the request's record has it."""
+"""One call to one target, as the request record has it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from contract.messages import DroppedParam
 
 
 class TraceNames(msgspec.Struct, frozen=True):
-    """What a call is in a trace, in OpenTelemetry's words: `gen_ai.provider.name` and `gen_ai.operation.name`."""
+    """OpenTelemetry's names for a call: `gen_ai.provider.name` and `gen_ai.operation.name`."""
 
     provider: str = ""
     operation: str = "chat"
 
 
 class Attempt(msgspec.Struct):
-    """One call to one target. `error` is the kind (`UpstreamError.kind`), empty when it answered.
+    """One call to one target. `error` is the kind (`UpstreamError.kind`), empty on success.
 
-    `key` is a number of the provider's keys (from 1), never a key. `waited_s` is the pause before it, `timeout_s` how
-    long it may take.
+    `key` is the number of the provider's key (from 1), never the key. `waited_s` is the pause before the call,
+    `timeout_s` its time limit.
     """
 
     target: str
@@ -44,16 +44,16 @@ class Attempt(msgspec.Struct):
     span_id: str = ""
     usage: Usage | None = None
     tier: str = ""
-    """The service tier that was asked for, or served, as `contract.service_tier` names it."""
+    """The requested service tier, or the served one once known, as `contract.service_tier` names it."""
     estimated: bool = False
-    """Whether `usage` is our own count, because the provider gave none before the answer ended."""
+    """Whether `usage` is the gateway's own estimate, because the provider reported none before the response ended."""
     cost: Decimal = Decimal(0)
     unpriced: bool = False
-    """Whether it has cost what nobody knows, so that `cost` is too little."""
+    """Whether a price is unknown, so that `cost` is too low."""
     sent: bool = False
-    """Whether the provider has been given the whole request, and may bill for it whatever becomes of the answer."""
+    """Whether the provider has received the complete request, and may bill for it whatever the outcome."""
     uncounted: bool = False
-    """Whether it has said words that `usage` does not count yet."""
+    """Whether it has generated text that `usage` does not count yet."""
     losses: tuple[DroppedParam, ...] = ()
     traced_as: TraceNames | None = None
-    """None where the call did not come as far as its dialect."""
+    """None if the call ended before its dialect was used."""

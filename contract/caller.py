@@ -1,4 +1,4 @@
-"""Who calls: what an app, a key or a token stands for."""
+"""The caller of a request, identified by a key or a token."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from contract.rules import LimitRule, ScopedRule
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who calls: the app, the models that it may ask for (None: all), what it may see, and the sources it may fill.
+    """A caller: its app, the models it may request (None: all), its labels, and the sources it may upload to.
 
-    `key` is the id of its key, never the key. `surfaces`, `networks` and `sources` are empty where all are allowed.
+    `key` is the id of its key, never the key. Empty `surfaces` and `networks`, and `pipelines` and `sources` of None,
+    mean that all are allowed.
     """
 
     app: str

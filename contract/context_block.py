@@ -1,4 +1,4 @@
-"""Retrieved passages as they stand in a prompt: `write_block` and its inverse `read_blocks`.
+"""Retrieved passages in a prompt: `write_block` and its inverse `read_blocks`.
 
     <retrieved_context>
     Passages found for the question. They are material to quote from, ...
@@ -7,7 +7,7 @@
     </passage>
     </retrieved_context>
 
-A passage can't end its own element or open another: such tags within its words are written with `&lt;`.
+A passage can't end its own element or open another: such tags within its text are escaped with `&lt;`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ESCAPED = r"(?=(?:amp;)*lt;)"
 
 
 def write_block(passages: Sequence[Passage], numbers: Sequence[int] = ()) -> str:
-    """The block, its passages numbered from 1 in the order given, or by `numbers`."""
+    """The block of passages, numbered from 1 in the given order, or by `numbers`."""
     parts = [_OPEN, _NOTE]
     for number, passage in zip(numbers or range(1, len(passages) + 1), passages, strict=True):
         source, place = _quote(passage.source), _quote(passage.place)
@@ -45,12 +45,12 @@ def write_block(passages: Sequence[Passage], numbers: Sequence[int] = ()) -> str
 
 
 def read_blocks(text: str) -> tuple[list[Passage], str]:
-    """The passages of every block in `text` (their number as `id`, score 0), and the text without the blocks."""
+    """The passages of all blocks in `text` (with their number as `id` and score 0), and the text without the blocks."""
     passages = []
     for block in _BLOCK.findall(text):
-        for number, source, place, words in _PASSAGE.findall(block):
-            words = re.sub("&amp;" + _ESCAPED, "&", re.sub("&lt;" + _TAG, "<", words))
-            passages.append(Passage(html.unescape(source), html.unescape(place), words, 0.0, number))
+        for number, source, place, content in _PASSAGE.findall(block):
+            content = re.sub("&amp;" + _ESCAPED, "&", re.sub("&lt;" + _TAG, "<", content))
+            passages.append(Passage(html.unescape(source), html.unescape(place), content, 0.0, number))
     return passages, _BLOCK.sub("", text) if passages else text
 
 

@@ -1,8 +1,8 @@
-"""What a model answers: everything is a stream of deltas, a whole answer is a stream of one.
+"""Responses of models: every response is a stream of deltas; a non-streaming response is a single delta.
 
-A `Delta` is one event of the provider, or one whole body. It keeps the event's raw JSON beside what was read
-from it: untouched, and with the same dialect on both sides, the raw bytes are forwarded. A step that changes
-what a delta says makes a new one without `raw`.
+A `Delta` is one event of the provider, or one complete body. It has the event's raw JSON next to the parsed fields:
+if no step changes the delta, and both sides have the same dialect, the raw bytes are forwarded. A step that changes a
+delta creates a new one without `raw`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-# Fields of a wire format that have no word here, by the dialect that knows them: they go on to callers of that dialect.
+# Fields of a wire format without an equivalent here, by their dialect: forwarded to callers of that dialect.
 Own: TypeAlias = dict[str, dict[str, Any]] | None
-# In place of a dialect: fields of the piece of text itself, which therefore stays in one piece (Gemini's parts).
+# Used instead of a dialect: fields of the piece of text itself, which must therefore not be split (Gemini's parts).
 PART = "part"
 FinishReason: TypeAlias = Literal[
     "", "stop", "stop_sequence", "length", "tool_calls", "content_filter", "refusal", "pause", "context_window",
@@ -21,17 +21,17 @@ FinishReason: TypeAlias = Literal[
 ]  # fmt: skip
 
 
-# More than any model reads or writes in one call: a provider that says so is wrong.
+# More than any model reads or writes in one call: a larger number from a provider is wrong.
 MOST_TOKENS = 100_000_000
 _MOST_SEARCHES = 10_000
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Tokens of one answer so far (cumulative: a later one replaces an earlier one).
+    """Tokens of one response so far (cumulative: a later value replaces an earlier one).
 
-    `input` includes `cache_read` and `cache_write`, and that `cache_write_1h` (what is kept for an hour, which costs
-    more); `output` includes `reasoning`. `searches` are the provider's own, of the web. `cost` is in dollars, for
-    callers who have asked for it.
+    `input` includes `cache_read` and `cache_write`, which includes `cache_write_1h` (tokens cached for an hour, at a
+    higher price); `output` includes `reasoning`. `searches` are web searches by the provider. `cost` is in dollars, for
+    callers that requested it.
     """
 
     input: int = 0
@@ -49,13 +49,13 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def sane(self) -> Usage:
-        """Itself; in place of what can't be (less than nothing, a part larger than the whole) what could be meant."""
+        """The usage, with impossible counts (negative, or a part larger than its total) corrected."""
         if (
             0 <= self.reasoning <= self.output <= MOST_TOKENS
             and self.cache_read >= 0
             and self.cache_write >= 0
             and self.cache_read + self.cache_write <= self.input <= MOST_TOKENS
-            and not self.odd
+            and not self.has_special_prices
         ):
             return self
         read, write = _count(self.cache_read), _count(self.cache_write)
@@ -78,7 +78,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
         )
 
     def after(self, earlier: Usage | None) -> Usage:
-        """Itself, said later in the same answer: a count of nothing says nothing of what was counted before."""
+        """The usage as an update of an `earlier` one in the same response: zero counts keep the earlier value."""
         if earlier is None:
             return self
         return Usage(
@@ -97,8 +97,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
         )
 
     @property
-    def odd(self) -> bool:
-        """Whether some of it has a price of its own."""
+    def has_special_prices(self) -> bool:
+        """Whether parts of it have their own price: audio, images, hour-long caching or searches."""
         return bool(
             self.audio_input
             or self.audio_output
@@ -109,14 +109,14 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-def _count(said: object) -> int:
-    return min(max(0, said), MOST_TOKENS) if isinstance(said, int) else 0
+def _count(value: object) -> int:
+    return min(max(0, value), MOST_TOKENS) if isinstance(value, int) else 0
 
 
 class TokenLogprob(msgspec.Struct, frozen=True):
-    """A token's natural-log probability, with the likeliest others at its place.
+    """The natural-log probability of a token, and of the likeliest alternatives.
 
-    `data` are its bytes where the provider tells them: a token may be a part of a letter.
+    `data` has the token's bytes if the provider reports them: a token may be a part of a character.
     """
 
     token: str
@@ -126,11 +126,11 @@ class TokenLogprob(msgspec.Struct, frozen=True):
 
 
 class Citation(msgspec.Struct, frozen=True):
-    """A source that a provider names for words of its answer.
+    """A source that a provider cites for a part of its response.
 
-    `quote` holds those words, which begin at about the letter `start` (-1: not said) and are the `nth` of their like
-    from 0; an empty `quote` means all words since the text's last block began. Filters may move words, so writers look
-    for the quote in what they have written. `cited` is what the source says, `value` the citation as `dialect` has it.
+    `quote` is that part, which begins at about the character `start` (-1: unknown) and is occurrence number `nth` from
+    0; an empty `quote` means all text since the last block began. Filters may move text, so writers search for the
+    quote in their output. `cited` is the text of the source, `value` the citation in the format of `dialect`.
     """
 
     dialect: str
@@ -144,9 +144,9 @@ class Citation(msgspec.Struct, frozen=True):
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True):
-    """A piece of the tool call number `index` of its choice; `id` and `name` come with its first piece.
+    """A piece of the tool call number `index` of its choice; `id` and `name` are in the first piece.
 
-    `signature` is Google's. `custom` says that the arguments are text of any form (a custom tool of OpenAI's).
+    `signature` is Google's. `custom` means that the arguments are free text (a custom tool of OpenAI).
     """
 
     index: int
@@ -159,13 +159,13 @@ class ToolCallDelta(msgspec.Struct, frozen=True):
 
 
 class ChoiceDelta(msgspec.Struct, frozen=True):
-    """A piece of answer number `index`. Within one delta the same index may come again: the order is the answer's.
+    """A piece of choice number `index`. An index may occur several times in one delta, in the order of the response.
 
-    `signature` closes the reasoning before it, or, of Gemini's, the words before it where there is none; `signed_by`
-    names the dialect whose vendor made it. `redacted` is reasoning that Anthropic keeps sealed. `citations` belong to
-    the words before them. `begins` says that a block of text begins, where the dialect has blocks.
-    `extra` holds what only the provider's own dialect can say of the message (a content block, pictures, ...), `own`
-    what it says beside the message.
+    `signature` closes the reasoning before it, or with Gemini the text before it if there is no reasoning; `signed_by`
+    is the dialect of its vendor. `redacted` is reasoning that Anthropic encrypts. `citations` belong to the text before
+    them. `begins` marks the beginning of a text block, in dialects that have blocks.
+    `extra` has parts of the message that only the provider's own dialect can express (a content block, images, ...),
+    `own` its fields outside the message.
     """
 
     index: int = 0
@@ -186,7 +186,7 @@ class ChoiceDelta(msgspec.Struct, frozen=True):
 
     @property
     def has_content(self) -> bool:
-        """Whether a caller would see anything of it: words, thoughts, a tool call, a refusal, a block of its own."""
+        """Whether it has anything that a caller sees: text, reasoning, a tool call, a refusal, a block of a dialect."""
         return bool(
             self.text
             or self.reasoning
@@ -199,29 +199,29 @@ class ChoiceDelta(msgspec.Struct, frozen=True):
         )
 
     @property
-    def says_something(self) -> bool:
-        """Whether it must go on: a piece whose words are all held back may still end something, or begin it."""
+    def must_be_forwarded(self) -> bool:
+        """Whether it must be forwarded: a piece without content may still end or begin something."""
         return bool(self.has_content or self.finish or self.begins or self.own)
 
     @property
     def closes(self) -> bool:
-        """Whether the words and thoughts up to its own are complete, so that none of them may come after it."""
+        """Whether it completes the text and reasoning so far, so that none of it may come later."""
         return bool(self.finish or self.signature or self.citations or (self.own and PART in self.own))
 
     @property
-    def parts_words(self) -> bool:
-        """Whether it stands between words, so that those held back must go out before it.
+    def separates_text(self) -> bool:
+        """Whether it separates text, so that text that is held back must be sent before it.
 
-        Fields beside the message don't: a word may be told in two pieces with such a field between them.
+        Fields outside the message do not: such a field may come between two pieces of one word.
         """
         return bool(self.closes or self.extra or self.begins or self.redacted)
 
 
 class Delta(msgspec.Struct, frozen=True):
-    """One increment. `raw` is the event's JSON (or the whole body), `event` its name where the dialect names events.
+    """One increment. `raw` is the event's JSON (or the complete body), `event` its name if the dialect names events.
 
-    `tier` is the service tier that the provider says it has served, as `contract.service_tier` names it. `own` are the
-    fields of the whole answer that only one dialect knows, its `usage` as the provider wrote it among them.
+    `tier` is the service tier that the provider reports, as `contract.service_tier` names it. `own` are fields of the
+    response that only one dialect has, including `usage` as the provider wrote it.
     """
 
     choices: tuple[ChoiceDelta, ...] = ()

@@ -1,4 +1,4 @@
-"""The seam of the dialects: one wire format in four pure directions."""
+"""The interface of dialects: read and write requests and responses of one wire format, without I/O."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ EVENT_STREAM = "text/event-stream"
 
 
 class WireOptions(msgspec.Struct, frozen=True):
-    """How a request is to be written: the upstream's model id, streamed or not, and what to do with what can't be said.
+    """How to write a request: the upstream's model id, whether to stream, and what to do with unsupported fields.
 
-    `version` is the provider's API version; `native` says that it is the vendor's own server and not a compatible one;
-    `prompt_cache` that marks are to be placed where the vendor keeps prefixes up to a mark. `max_tokens` is the name of
-    the bound of an OpenAI answer; empty: as `native` says. `nine_letter_ids`: ids of tool calls are to be of nine.
+    `version` is the provider's API version; `native` means the vendor's own server, not a compatible one;
+    `prompt_cache` sets cache marks for vendors that cache prefixes up to a mark. `max_tokens` is the name of the output
+    limit in OpenAI's format; empty: as `native` implies. `nine_letter_ids`: tool call ids must have nine characters.
     """
 
     model: str
@@ -34,10 +34,10 @@ class WireOptions(msgspec.Struct, frozen=True):
 
 
 class WireRequest(msgspec.Struct, frozen=True):
-    """A request as bytes: the path below the provider's base URL, further headers, and what was lost in writing it.
+    """A request as bytes: the path below the provider's base URL, extra headers, and dropped fields.
 
-    `lists` are headers of this request alone, to be joined with the provider's own; `names` the caller's names of tools
-    by those that were sent in their place.
+    `lists` are list headers of this request, to be joined with the provider's own; `names` maps the sent names of tools
+    to the caller's names.
     """
 
     path: str
@@ -49,7 +49,7 @@ class WireRequest(msgspec.Struct, frozen=True):
 
 
 class InboundCall(msgspec.Struct, frozen=True):
-    """What an HTTP request says beside its body: a model and streaming in the path (Gemini), an API version."""
+    """What an HTTP request specifies outside its body: model and streaming in the path (Gemini), the API version."""
 
     model: str = ""
     stream: bool = False
@@ -57,58 +57,58 @@ class InboundCall(msgspec.Struct, frozen=True):
 
 
 class ReplyReader(Protocol):
-    """Bytes of a provider in, deltas out. Pure and incremental: any split of the bytes gives the same deltas.
+    """Converts bytes of a provider to deltas. Incremental: any split of the bytes gives the same deltas.
 
     Terminal markers (`[DONE]`, `message_stop`) are not deltas.
     """
 
     def feed(self, data: bytes) -> list[Delta]:
-        """The deltas completed by `data`. Raises `UpstreamError` for an error event or for what can't be read."""
+        """The deltas completed by `data`. Raises `UpstreamError` for an error event or malformed data."""
         ...
 
     def finish(self) -> list[Delta]:
-        """The end of the bytes: what is left. Raises `IncompleteReply` when the dialect's own end has not been seen."""
+        """The remaining deltas at the end of the bytes. Raises `IncompleteReply` without the dialect's end marker."""
         ...
 
     def unread(self) -> str | None:
-        """The words in what came and was not given as deltas, for an answer that broke off; None where nothing came."""
+        """Text of an interrupted response that was received but not returned as deltas; None if there is none."""
         ...
 
     @property
     def done(self) -> bool:
-        """Whether the dialect's own end has been seen, so that nothing further need be waited for."""
+        """Whether the dialect's end marker was read, so that no more data is expected."""
         ...
 
 
 class ReplyWriter(Protocol):
-    """Deltas in, bytes for the caller out. For a whole answer `feed` collects and `finish` gives the body."""
+    """Converts deltas to bytes for the caller. Without streaming `feed` collects, and `finish` returns the body."""
 
     content_type: str
 
     @property
     def losses(self) -> list[DroppedParam]:
-        """What of the answer the dialect could not say, known at its end."""
+        """Parts of the response that the dialect does not support, known at its end."""
         ...
 
     def opening(self, delta: Delta) -> bytes:
-        """A frame for a stream that has begun without a word: says nothing, binds to nothing. Empty: there is none."""
+        """A first frame without content, for a stream without content so far; empty if the dialect has none."""
         ...
 
     def feed(self, deltas: list[Delta]) -> bytes:
-        """What can be sent now; may be empty."""
+        """The bytes that can be sent now; may be empty."""
         ...
 
     def finish(self) -> bytes:
-        """The clean end."""
+        """The bytes of the clean end."""
         ...
 
     def fail(self, error: GatehouseError, request_id: str) -> bytes:
-        """The dialect's error event in a stream that has begun. Never a clean end."""
+        """The dialect's error event in a started stream. Never a clean end."""
         ...
 
 
 class EmbeddingDialect(Protocol):
-    """The two pure directions of an embeddings call."""
+    """Writes requests and reads responses of an embeddings API."""
 
     def write_embed_request(self, request: EmbeddingRequest, options: WireOptions) -> WireRequest:
         """Raises `UnsupportedFeature`."""
@@ -120,28 +120,28 @@ class EmbeddingDialect(Protocol):
 
 
 class Dialect(Protocol):
-    """One wire format in four pure directions, plus its errors and what is peculiar to it.
+    """One wire format: read and write requests and responses, plus its errors and special properties.
 
-    A dialect derives from this class, so that it has whatever it does not say otherwise.
+    A dialect derives from this class, and so inherits the defaults.
     """
 
     name: str
-    """As rows, traces and the catalog have it."""
+    """The name in the ledger, in traces and in the catalog."""
     traced_as: TraceNames = TraceNames()
-    """What a call in this dialect is in OpenTelemetry's words."""
+    """OpenTelemetry's names for a call in this dialect."""
     id_prefix: str = ""
-    """What the ids of answers begin with; ours are made so where a provider gave none."""
+    """The prefix of response ids; used for generated ids if a provider sends none."""
     sign_of_life: bytes = b""
-    """What may stand in a stream without meaning anything to the vendor's SDKs; empty where nothing may."""
+    """A keep-alive frame that the vendor's SDKs ignore; empty if there is none."""
     stream_type: str = EVENT_STREAM
-    """The content type of a provider's streams, asked for and recognised by."""
+    """The content type of a provider's streams, for the request and to recognise a stream."""
     turns: str = "messages"
-    """The field of a request that holds the conversation."""
+    """The field of a request that has the conversation."""
     embeddings: EmbeddingDialect | None = None
-    """Its embeddings side, where the vendor has one."""
+    """The dialect of its embeddings API, if the vendor has one."""
 
     def usual_endpoint(self, base_url: str) -> Endpoint:
-        """How any server of this dialect at `base_url`, without a path, takes its key: for the simulator."""
+        """The endpoint of a server of this dialect at `base_url` (without a path): for the simulator."""
         return Endpoint(base_url)
 
     def read_request(self, body: bytes, call: InboundCall) -> ChatRequest:
@@ -149,7 +149,7 @@ class Dialect(Protocol):
         ...
 
     def write_request(self, request: ChatRequest, options: WireOptions) -> WireRequest:
-        """Raises `UnsupportedFeature` when the policy is to refuse what can't be said."""
+        """Raises `UnsupportedFeature` if the policy is to refuse unsupported fields."""
         ...
 
     def reply_reader(self, *, stream: bool) -> ReplyReader:
@@ -157,15 +157,15 @@ class Dialect(Protocol):
         ...
 
     def reply_writer(self, request: ChatRequest, *, reply_id: str, raw: bool, opened: bool = False) -> ReplyWriter:
-        """A writer for one reply, streamed as the request says. `raw` allows forwarding the deltas' raw bytes;
-        `opened` says that another writer's `opening` has gone out.
+        """A writer for one reply, streamed if the request asks for it. `raw` allows forwarding the deltas' raw bytes;
+        `opened` means that another writer's `opening` was already sent.
         """
         ...
 
     def read_error(self, status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
-        """A provider's answer of status >= 400 as an error. Header names are in lower case."""
+        """Converts a provider's response with status >= 400 to an error. Header names are in lower case."""
         ...
 
     def write_error(self, error: GatehouseError, request_id: str) -> bytes:
-        """The body of an error answer."""
+        """The body of an error response."""
         ...

@@ -1,4 +1,4 @@
-"""The seam of embedding models."""
+"""The interface of embedding models."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ from typing import Any, Protocol
 
 
 class Embeds(Protocol):
-    """Turns texts into vectors of length 1, so that a dot product is the cosine."""
+    """Embeds texts as vectors of length 1, so that a dot product is the cosine."""
 
     name: str
     dimensions: int
 
     @property
     def ready(self) -> bool:
-        """Whether `embed` would answer now. False while the model loads, and for good when there is none."""
+        """Whether `embed` would return at once. False while the model loads, and always if there is none."""
         ...
 
     def status(self) -> str:
-        """One line for people: what runs, or why nothing does."""
+        """The status as one line for people: the loaded model, or why there is none."""
         ...
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """One vector of `dimensions` numbers a text. Waits while the model loads; raises `Unavailable` without one."""
+        """One vector of `dimensions` numbers per text. Waits while the model loads; `Unavailable` without one."""
         ...
 
 
 class Vectors(Protocol):
-    """The same as an array, for those who compute with it."""
+    """Embeds texts as a numpy array, for further computation."""
 
     name: str
     dimensions: int
 
     @property
     def ready(self) -> bool:
-        """Whether `vectors` would answer without waiting for the model to load."""
+        """Whether `vectors` would return without waiting for the model to load."""
         ...
 
     def status(self) -> str:
-        """One line for people."""
+        """The status as one line for people."""
         ...
 
     async def wait(self) -> bool:
-        """Waits for the model; False when there is none."""
+        """Waits for the model to load; returns False if there is none."""
         ...
 
     async def vectors(self, texts: Sequence[str]) -> Any:

@@ -1,4 +1,4 @@
-"""Where and how a server is reached."""
+"""The endpoint of a provider's server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """Where and how a provider is reached. `auth` is the header of the key, `scheme` what stands before it."""
+    """How to reach a provider. `auth` is the header that contains the key, `scheme` the prefix of the key."""
 
     base_url: str
     auth: str = "authorization"
@@ -22,11 +22,11 @@ class Endpoint(msgspec.Struct, frozen=True):
     version: str = ""
     native: bool = True
     unsupported: Unsupported = "drop"
-    path: str = ""  # replaces the dialect's path, `{model}` and `{path}` filled in (Azure's deployments)
-    models: dict[str, str] = {}  # our model id -> the provider's
+    path: str = ""  # replaces the dialect's path; `{model}` and `{path}` are filled in (Azure's deployments)
+    models: dict[str, str] = {}  # the config's model id -> the provider's
     prompt_cache: bool = False
     max_answer: int = MAX_ANSWER_BYTES
-    max_tokens: str = ""  # the name of the bound of an answer, where it is not the usual one
+    max_tokens: str = ""  # the name of the output limit, if it is not the dialect's default
     nine_letter_ids: bool = False
     connect_s: float = 5.0
     max_connections: int = 1000

@@ -1,17 +1,17 @@
-"""What can go wrong, as classes that know their status and code; nobody consults numbers.
+"""The error classes, each with its HTTP status and code.
 
 GatehouseError
-├── RequestError                  the caller's to mend
+├── RequestError                  the caller can fix it
 │   ├── InvalidRequest            400  `param` names the field
-│   ├── UnsupportedFeature        400  asked of a model that can't
-│   │   └── HeldByOtherProvider   400  continues what only another provider holds
+│   ├── UnsupportedFeature        400  the model or dialect does not support it
+│   │   └── HeldByOtherProvider   400  continues a conversation that only another provider has
 │   ├── Unauthenticated           401
 │   ├── NotAllowed                403
-│   │   └── PriceUnknown          403  a budget, and no target with a price
-│   ├── UnknownModel              404  names the nearest allowed one
+│   │   └── PriceUnknown          403  there is a budget, and no target has a price
+│   ├── UnknownModel              404  suggests the nearest allowed one
 │   ├── ContentBlocked            400  a guardrail's decision; no retry helps
 │   ├── TooManyRequests           429  more than the caller's limits allow
-│   ├── BudgetSpent               429  no retry helps before somebody raises it or its period ends
+│   ├── BudgetSpent               429  no retry helps before the budget is raised or its period ends
 │   ├── UnknownPath               404
 │   ├── WrongMethod               405
 │   ├── BodyTooLarge              413
@@ -21,20 +21,20 @@ GatehouseError
 │   ├── ConnectFailed             connect
 │   ├── TimedOut                  timeout          `phase`: connect, first_token, idle, total
 │   ├── RateLimited               rate_limited
-│   │   └── OwnLimitReached       rate_limited     our own limit for the provider; it was not asked
+│   │   └── OwnLimitReached       rate_limited     the configured limit of the provider; it was not called
 │   ├── Overloaded                overloaded
 │   ├── ServerFault               server_error
-│   ├── IncompleteReply           interrupted      the answer stopped before its end
-│   ├── MalformedReply            malformed        not the dialect it should be
+│   ├── IncompleteReply           interrupted      the response stopped before its end
+│   ├── MalformedReply            malformed        does not match the dialect
 │   ├── EmptyAnswer               empty
 │   ├── CredentialRefused         auth
 │   ├── ContextWindowExceeded     context_window
 │   │   └── RequestTooLarge       context_window   too many bytes, which a larger window does not help
 │   ├── UpstreamNotFound          not_found
 │   ├── ContentRefused            refusal          the provider's content policy
-│   └── RequestRefused            bad_request      the provider says the request is wrong; never retried
-├── AllTargetsFailed              carries every attempt's error
-├── Unavailable                   503  draining, or a part that is needed is down
+│   └── RequestRefused            bad_request      the provider rejects the request as invalid; never retried
+├── AllTargetsFailed              combines the errors of all attempts
+├── Unavailable                   503  draining, or a required part is down
 └── InternalFault                 500
 """
 
@@ -55,16 +55,16 @@ TimeoutPhase: TypeAlias = Literal["connect", "first_token", "idle", "total"]
 
 
 class GatehouseError(Exception):
-    """Anything that ends a request otherwise than with an answer.
+    """Any error that ends a request.
 
-    `message` is for the caller and holds no secret and no content of other people's. `retry_after_s` goes out as
+    `message` is for the caller and contains no secret and no content of other callers. `retry_after_s` is sent as
     `retry-after`; `should_retry=False` as `x-should-retry: false`, which stops the SDKs' own retries.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
-    # Headers that the answer has besides, by lower-case name.
-    told: tuple[tuple[str, str], ...] = ()
+    # Extra headers of the error response, with lower-case names.
+    headers: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, message: str, *, param: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -74,7 +74,7 @@ class GatehouseError(Exception):
 
     @property
     def http_status(self) -> int:
-        """The status that the caller sees."""
+        """The HTTP status of the error response."""
         return self.status
 
     @property
@@ -84,14 +84,14 @@ class GatehouseError(Exception):
 
 
 class RequestError(GatehouseError):
-    """The caller can mend it."""
+    """An error that the caller can fix."""
 
     status = 400
     code = "invalid_request"
 
     @property
     def should_retry(self) -> bool | None:
-        """Only time mends 408 and 429. Claude Code retries a 401 for minutes unless it is told that this is no use."""
+        """Retries only help with 408 and 429. Without the header Claude Code retries a 401 for minutes."""
         return None if self.status in (408, 429) else False
 
 
@@ -100,37 +100,37 @@ class InvalidRequest(RequestError):
 
 
 class UnsupportedFeature(RequestError):
-    """The request asks for what this model or dialect can't do, and the policy is to refuse."""
+    """This model or dialect does not support a feature of the request, and the policy is to refuse."""
 
     code = "unsupported_parameter"
 
 
 class HeldByOtherProvider(UnsupportedFeature):
-    """The request continues a conversation of which another provider holds the rest; `param` names the field."""
+    """The request continues a conversation whose beginning another provider has; `param` names the field."""
 
 
 class ContentBlocked(RequestError):
-    """A guardrail does not let the request, or its answer, pass. The message names the guardrail, never the text."""
+    """A guardrail blocks the request or its response. The message names the guardrail, never the text."""
 
     code = "content_policy_violation"
 
 
 class Unauthenticated(RequestError):
-    """No key, or one that we don't know."""
+    """The key is missing or unknown."""
 
     status = 401
     code = "invalid_api_key"
 
 
 class NotAllowed(RequestError):
-    """A known caller asks for what it may not have."""
+    """A known caller requests something that it may not use."""
 
     status = 403
     code = "permission_denied"
 
 
-NO_PRICE = "its price is not known, and there is a budget"
-"""Why a target is passed over."""
+NO_PRICE = "its price is unknown, and there is a budget"
+"""Why a target is skipped."""
 
 
 class PriceUnknown(NotAllowed):
@@ -139,18 +139,18 @@ class PriceUnknown(NotAllowed):
     code = "price_unknown"
 
     def __init__(self, targets: Sequence[str], tier: str = "") -> None:
-        """`tier` is the service tier in which they have none; empty for the usual one."""
+        """`tier` is the service tier in which they have no price; empty for the standard tier."""
         first = targets[0]
         where = f" in the service tier {tier}" if tier else ""
         price = "{input: 2.50, output: 10.00}"
         cure = (
             f"under prices, in service_tiers: {{{tier}: {price}}}"
             if tier
-            else f"as prices: {{{first}: {price}}} in US dollars for a million tokens, or with prices_as or free there"
+            else f"as prices: {{{first}: {price}}} in US dollars per million tokens, or with prices_as or free"
         )
         super().__init__(
-            f"The price of {', '.join(targets)}{where} is not known, and there is a budget: whoever runs this gateway "
-            f"can give it {cure}; or set unknown_price: allow of the budget"
+            f"The price of {', '.join(targets)}{where} is unknown, and there is a budget: the operator of this gateway "
+            f"can set it {cure}; or set unknown_price: allow in the budget"
         )
 
 
@@ -169,34 +169,34 @@ class BudgetSpent(RequestError):
 
     @property
     def should_retry(self) -> bool | None:
-        """It would be refused again."""
+        """False: a retry would be refused again."""
         return False
 
 
 class UnknownModel(RequestError):
-    """No such model for this caller."""
+    """The model does not exist, or the caller may not use it."""
 
     status = 404
     code = "model_not_found"
 
 
 class UnknownPath(RequestError):
-    """No such endpoint."""
+    """The endpoint does not exist."""
 
     status = 404
     code = "not_found"
 
 
 class WrongMethod(RequestError):
-    """The endpoint exists under another method."""
+    """The endpoint does not support this method."""
 
     status = 405
     code = "method_not_allowed"
 
     def __init__(self, message: str, *, allow: str) -> None:
-        """`allow`: the methods that it takes, with commas between them."""
+        """`allow`: the supported methods, separated by commas."""
         super().__init__(message)
-        self.told = (("allow", allow),)
+        self.headers = (("allow", allow),)
 
 
 class BodyTooLarge(RequestError):
@@ -207,31 +207,30 @@ class BodyTooLarge(RequestError):
 
 
 class UnsupportedMedia(RequestError):
-    """The body is packed or written in a way that is not read here."""
+    """The encoding or content type of the body is not supported."""
 
     status = 415
     code = "unsupported_media_type"
 
     def __init__(self, message: str, *, param: str = "", accept_encoding: str = "") -> None:
-        """`accept_encoding`: the codings that are taken, where the coding was wrong."""
+        """`accept_encoding`: the supported encodings, if the encoding is the problem."""
         super().__init__(message, param=param)
         if accept_encoding:
-            self.told = (("accept-encoding", accept_encoding),)
+            self.headers = (("accept-encoding", accept_encoding),)
 
 
 class BodyTooSlow(RequestError):
-    """The body does not come, or comes at a crawl."""
+    """The body arrives too slowly, or not at all."""
 
     status = 408
     code = "request_timeout"
 
 
 class UpstreamError(GatehouseError):
-    """One attempt at a target failed. `upstream_status` is the provider's HTTP status (0: none came).
+    """One attempt at a target failed. `upstream_status` is the provider's HTTP status (0: no response).
 
-    `another_key` says that the provider has a further key to try at once, `may_be_repeated` that the same request may
-    be taken later. `before` is what came with the error, ahead
-    of it: nobody reads it any more, but it was generated.
+    `another_key` means that the provider has another key to try at once, `may_be_repeated` that the same request may
+    succeed later. `before` has the deltas before the error: they are not forwarded, but were generated.
     """
 
     status = 502
@@ -249,16 +248,16 @@ class UpstreamError(GatehouseError):
 
 
 class ConnectFailed(UpstreamError):
-    """No connection, or one closed before a byte of the answer."""
+    """The connection failed, or closed before the first byte of the response."""
 
     code = "upstream_unreachable"
     kind = "connect"
 
 
 class TimedOut(UpstreamError):
-    """A timeout fired; `phase` says which. `limit_s` is its length, 0 where the provider said that it timed out.
+    """A timeout in `phase`. `limit_s` is its length, 0 if the provider reported the timeout.
 
-    `alive`: the provider showed signs of life meanwhile, without content. `where` is the limit's place in the YAML.
+    `alive`: the provider sent keep-alives meanwhile, without content. `where` is the key of the limit in the YAML.
     """
 
     status = 504
@@ -282,11 +281,11 @@ class RateLimited(UpstreamError):
 
 
 class OwnLimitReached(RateLimited):
-    """The limit that we keep for a provider is reached: it was not asked, and its health says nothing."""
+    """The configured limit of a provider is reached: it was not called, and its health is unaffected."""
 
 
 class Overloaded(UpstreamError):
-    """The provider says it is overloaded (503, 529), or busy with another request of ours (409, 425)."""
+    """The provider reports overload (503, 529), or is busy with another request of the gateway (409, 425)."""
 
     status = 503
     code = "upstream_overloaded"
@@ -301,30 +300,30 @@ class ServerFault(UpstreamError):
 
 
 class IncompleteReply(UpstreamError):
-    """The answer stopped without the dialect's own end."""
+    """The response stopped without the dialect's end marker."""
 
-    code = "upstream_cut"
+    code = "upstream_interrupted"
     kind = "interrupted"
 
 
 class MalformedReply(UpstreamError):
-    """The answer is not what its dialect says."""
+    """The response does not match its dialect."""
 
     code = "upstream_malformed"
     kind = "malformed"
 
 
 class EmptyAnswer(UpstreamError):
-    """A well-formed answer with nothing in it."""
+    """A valid response without content."""
 
     code = "upstream_empty"
     kind = "empty"
 
 
 class CredentialRefused(UpstreamError):
-    """The provider refuses us: our key, our account without credit, our region. The caller's key is fine: never a 401.
+    """The provider refuses the gateway's key, account or region. The caller's key is fine, so this is never a 401.
 
-    `key_at_fault` is False where another key would hear the same.
+    `key_at_fault` is False if another key would be refused too.
     """
 
     code = "upstream_credentials"
@@ -333,7 +332,7 @@ class CredentialRefused(UpstreamError):
 
 
 class ContextWindowExceeded(UpstreamError):
-    """The prompt is longer than the model takes."""
+    """The prompt is longer than the model's context window."""
 
     status = 400
     code = "context_length_exceeded"
@@ -341,14 +340,14 @@ class ContextWindowExceeded(UpstreamError):
 
 
 class RequestTooLarge(ContextWindowExceeded):
-    """The request has more bytes than the provider, or a proxy before it, takes (413)."""
+    """The request has more bytes than the provider, or a proxy in front of it, accepts (413)."""
 
     status = 413
     code = "request_too_large"
 
 
 class UpstreamNotFound(UpstreamError):
-    """The provider does not know the model or the path: a mistake in our configuration."""
+    """The provider does not have the model or the path: an error in the gateway's configuration."""
 
     code = "upstream_not_found"
     kind = "not_found"
@@ -363,9 +362,9 @@ class ContentRefused(UpstreamError):
 
 
 class RequestRefused(UpstreamError):
-    """The provider says that the request is wrong; another attempt would hear the same.
+    """The provider rejects the request as invalid; a retry would fail too.
 
-    `details` are the provider's own, for callers of its dialect.
+    `details` are the provider's error details, for callers of its dialect.
     """
 
     status = 400
@@ -375,7 +374,7 @@ class RequestRefused(UpstreamError):
 
 
 class AllTargetsFailed(GatehouseError):
-    """Every target was tried, or skipped for its open breaker. `last` is the error whose status speaks for all."""
+    """Every target failed or was skipped because of its open breaker. `last` is the error whose status is returned."""
 
     code = "all_targets_failed"
 
@@ -385,16 +384,16 @@ class AllTargetsFailed(GatehouseError):
 
     @property
     def http_status(self) -> int:
-        """The last error's status: what a caller would have seen without a gateway, but for our own credentials."""
+        """The status of `last`: what the caller would get without a gateway, except for the gateway's credentials."""
         return self.last.http_status
 
 
 class Unavailable(GatehouseError):
-    """We can't serve now: draining, or a needed part is down."""
+    """The gateway can't serve now: it is draining, or a required part is down."""
 
     status = 503
     code = "unavailable"
 
 
 class InternalFault(GatehouseError):
-    """A mistake of ours. The message never holds the exception's text."""
+    """A bug in the gateway. The message never contains the exception's text."""

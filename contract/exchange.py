@@ -1,8 +1,8 @@
-"""The ledger of one request: who asked, what happened, when, and what it cost.
+"""The record of one request: its caller, what happened, when, and the cost.
 
 Steps record on it and never pass data to each other through it. Times are `time.perf_counter()` seconds;
-`started_ns` pins them to the wall clock. After the reply has gone, `observability` turns it into a trace,
-metrics, a log line.
+`started_ns` relates them to the wall clock. After the reply is sent, `observability` turns it into a trace,
+metrics and a log line.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ AttributeValue: TypeAlias = str | int | float | bool | list[str]
 Attributes: TypeAlias = dict[str, AttributeValue]
 
 
-# The trace of a request that comes without one.
+# The trace context of a request that has none.
 _NEW = ("", "", 1)
 
 
 class CacheNote(msgspec.Struct, frozen=True):
-    """What the cache did. `shared` is an answer that was under way for another; `why` says why nothing was kept.
+    """What the cache did. `shared` means that the request joined another's call in flight; `why` is why the response
+    was not stored.
 
-    `entry` names what was given, so that it can be removed; `similarity` is a semantic hit's.
+    `entry` is the id of the served entry, so that it can be removed; `similarity` is a semantic hit's.
     """
 
     kind: Literal["exact", "semantic", "shared", "miss", "off"]
@@ -44,7 +45,7 @@ class CacheNote(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, gc=False):
-    """One step of the path. `attributes` say why it decided so."""
+    """One step of the request. `attributes` explain its decision."""
 
     name: str
     started: float
@@ -53,7 +54,7 @@ class Step(msgspec.Struct, gc=False):
 
 
 class Exchange:
-    """The ledger. Written by the steps in order, read once after the end."""
+    """The record of a request. The steps write it in order; it is read once, after the end."""
 
     __slots__ = (
         "allowances",
@@ -95,7 +96,7 @@ class Exchange:
     )
 
     def __init__(self, surface: str, traceparent: str = "", tracestate: str = "", request_id: str = "") -> None:
-        """`request_id` is the caller's own `x-request-id`, already checked; empty makes a new one."""
+        """`request_id` is the caller's `x-request-id`, already validated; if empty, a new one is generated."""
         noise = os.urandom(32)
         self.started = time.perf_counter()
         self.started_ns = time.time_ns()
@@ -108,7 +109,7 @@ class Exchange:
         self.id = request_id or f"req_{noise[20:32].hex()}"
         self.caller: Caller | None = None
         self.cache: CacheNote | None = None
-        # What is left of the caller's limits, by `requests` and `tokens`.
+        # The rest of the caller's limits, for `requests` and `tokens`.
         self.allowances: dict[str, Allowance] = {}
         self.user = ""
         self.model = ""
@@ -124,7 +125,7 @@ class Exchange:
         self.finish: FinishReason = ""
         self.choices = 0
         self.usage: Usage | None = None
-        # US dollars; None while it is not known, and for good when a price is not (`unpriced`).
+        # US dollars; None while unknown, and for good if a price is unknown (`unpriced`).
         self.cost: Decimal | None = None
         self.unpriced = False
         self.status = 0
@@ -138,15 +139,15 @@ class Exchange:
 
     @property
     def ledger_id(self) -> str:
-        """Ours alone: `id` is the caller's, who may give the same twice. In the order of time."""
+        """The unique id in the ledger, sorted by time: `id` comes from the caller, who may send the same one twice."""
         return f"{self.started_ns:016x}{self.span_id}"
 
     def record(self, name: str, started: float, attributes: Attributes | None = None) -> None:
-        """Adds a step that began at `started` and ends now."""
+        """Adds a step that began at `started` and ended now."""
         self.steps.append(Step(name, started, time.perf_counter(), attributes))
 
     def overhead_s(self, until: float) -> float:
-        """Seconds up to `until` that were not spent waiting for a target; hedged attempts overlap, and count once."""
+        """Seconds up to `until` not spent waiting for a target; overlapping hedged attempts count once."""
         waited = 0.0
         reached = self.started
         for attempt in self.attempts:

@@ -10,12 +10,12 @@ Stage: TypeAlias = Literal["input", "context", "output"]
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One result of a guardrail: what it found how often, and what was done. Never holds any of the text.
+    """One result of a guardrail: what it found, how often, and the action taken. Never contains the text itself.
 
-    `guardrail` is its name in the config, `rule` what of it was found (a kind of personal data, a rule's id).
-    `action` is what was done: `flag`, `mask`, `block`, `repair`, `retry`, `say`, ..., or `failed` for a guardrail that
-    broke and `unread` for what none could read. A limit or budget that let a request pass is `exceeded`, or
-    `downgrade`. With `shadow` nothing was done: this is what would have been.
+    `guardrail` is its name in the config, `rule` what was found (a type of personal data, a rule's id).
+    `action` is the action taken: `flag`, `mask`, `block`, `repair`, `retry`, `say`, ..., or `failed` if the guardrail
+    failed, and `unread` for content that no guardrail can read. A limit or budget that let a request pass has
+    `exceeded` or `downgrade`. With `shadow` nothing was done: `action` is what would have been done.
     """
 
     guardrail: str

@@ -1,4 +1,4 @@
-"""The seam of the guardrails: what checks a request on its way in and its answer on its way out."""
+"""The interface of guardrails, which check requests and responses."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ if TYPE_CHECKING:
 
 
 class RequestGuard(Protocol):
-    """One request under guard, until its answer's end."""
+    """The guardrails of one request, until the end of its response."""
 
     request: ChatRequest
     answer: Reply | None
-    """An answer of the guardrails' own, for which no model is called; None in most cases."""
+    """A fixed response of the guardrails, without a call to a model; None in most cases."""
 
     async def add(self, request: ChatRequest) -> ChatRequest:
-        """The guarded request with what the context phase has added, guarded too."""
+        """Checks what the context phase added; returns the guarded request."""
         ...
 
     def reveal(self, request: ChatRequest) -> ChatRequest:
-        """The request with the caller's own values, for a target that is trusted with them."""
+        """The request with the caller's original values, for a trusted target."""
         ...
 
     def reveal_arguments(self, tool: str, arguments: str) -> str:
-        """A call's arguments (JSON) with the caller's own values, if that tool may have them."""
+        """The arguments of a tool call (JSON) with the caller's original values, if the tool may receive them."""
         ...
 
     async def check(self, reply: Reply, again: AskAgain) -> Reply:
-        """The reply under the checks that need the whole of it, which may ask again. Raises `GatehouseError`."""
+        """Runs the checks that need the complete response, which may call the model again. Raises `GatehouseError`."""
         ...
 
     def filters(self) -> tuple[OutputFilter, ...]:
-        """What the answer passes on its way out, in order; empty when it may pass untouched."""
+        """The filters of the response, in order; empty if it may pass unchanged."""
         ...
 
 
 class AskAgain(Protocol):
-    """Asks a model once more."""
+    """Calls a model again."""
 
     def __call__(self, request: ChatRequest, model: str, *, masked: bool = False) -> Awaitable[Reply]:
-        """`model` by its name, empty for the one that answered. `masked`: even a trusted target sees tags only."""
+        """`model` is a name; empty for the model that answered. `masked`: even a trusted target gets only tags."""
         ...
 
 
@@ -51,9 +51,9 @@ class Guards(Protocol):
     """The guardrails of one pipeline."""
 
     async def open(self, request: ChatRequest, exchange: Exchange, again: AskAgain) -> RequestGuard:
-        """The request under guard; `again` is for judges. Raises `GatehouseError` when it may not pass."""
+        """Checks the request; `again` is for judges. Raises `GatehouseError` if the request is blocked."""
         ...
 
     async def embed(self, request: EmbeddingRequest, exchange: Exchange) -> EmbeddingRequest:
-        """A request for embeddings as it may go on. Raises `GatehouseError`."""
+        """Checks a request for embeddings; returns the guarded one. Raises `GatehouseError`."""
         ...

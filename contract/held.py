@@ -1,7 +1,7 @@
-"""What a provider holds of a conversation: a request names it, and sends only what is new.
+"""Conversation state that a provider stores: a request refers to it, and contains only the new messages.
 
-Without it the model would answer a conversation of which it has seen the end only. So such a request goes to the vendor
-whose field it is, or nowhere.
+Another provider would see only the end of such a conversation. So the request goes to the vendor of the field, or is
+refused.
 """
 
 from __future__ import annotations
@@ -14,29 +14,30 @@ if TYPE_CHECKING:
     from contract.messages import ChatRequest
 
 THREAD = "thread"
-# The field: who holds what it names.
+# Fields that refer to state at a provider.
 HELD = {
-    THREAD: "Anthropic holds the conversation",
-    "cachedContent": "Google holds the beginning of the conversation",
-    # Of the Responses API, which some send with Chat Completions.
-    "previous_response_id": "OpenAI holds the conversation",
-    "conversation": "OpenAI holds the conversation",
+    THREAD: "Anthropic stores the conversation",
+    "cachedContent": "Google stores the beginning of the conversation",
+    # Fields of the Responses API, which some callers send with Chat Completions.
+    "previous_response_id": "OpenAI stores the conversation",
+    "conversation": "OpenAI stores the conversation",
 }
 
 
 def check_held(field: str) -> None:
-    """Raises `HeldByOtherProvider` if a provider holds what the field names, and this is another one's request."""
+    """Raises `HeldByOtherProvider` if the field refers to state at another provider."""
     if field in HELD:
         raise HeldByOtherProvider(
-            f"'{field}' can't be sent to this model: {HELD[field]}. Send the whole conversation without it", param=field
+            f"'{field}' can't be sent to this model: {HELD[field]}. Send the complete conversation without it",
+            param=field,
         )
 
 
-def check_whole(request: ChatRequest) -> None:
-    """Raises `HeldByOtherProvider` where a provider holds the history that guardrails, context and caches need."""
+def check_history(request: ChatRequest) -> None:
+    """Raises `HeldByOtherProvider` if a provider stores the history, which guardrails, context and caches need."""
     if request.extra and request.extra.get(THREAD) is not None:
         raise HeldByOtherProvider(
-            f"'{THREAD}' can't be taken here: this model's pipeline looks at whole conversations. "
-            "Send the whole conversation without it",
+            f"'{THREAD}' is not supported here: the pipeline of this model needs the complete conversation. "
+            "Send the complete conversation without it",
             param=THREAD,
         )

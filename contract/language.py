@@ -1,4 +1,4 @@
-"""Which language a short text is in."""
+"""Guesses the language of a short text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 def language(text: str) -> str:
-    """A guess, good enough to keep questions of different languages apart: of four, else by the letters used."""
+    """The language of a text: one of four, else its script. Accurate enough to separate questions by language."""
     words = set(_WORD.findall(text.lower()))
     best = max(_LANGUAGES, key=lambda name: len(words & _LANGUAGES[name]))
     if words & _LANGUAGES[best]:

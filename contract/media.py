@@ -1,4 +1,4 @@
-"""What kind of picture, sound or file some bytes are: as the vendors name it, whatever the caller has called it."""
+"""Detects media types of images, audio and files, under the names that vendors use."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ _MAGIC = (
 )
 _RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
 _BRANDS = {b"heic": "image/heic", b"heix": "image/heic", b"mif1": "image/heif", b"avif": "image/avif"}
-_SAYS_NOTHING = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/x-binary", "image/*"})
-# Two letters are too few to overrule what a caller says.
+_GENERIC_TYPES = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/x-binary", "image/*"})
+# Two magic bytes are too few to overrule the caller's type.
 _WEAK = frozenset({"image/bmp"})
 _DATA_URL = re.compile(r"data:(?P<type>[^,]*?)(?P<base64>;base64)?,", re.IGNORECASE)
 _TEXTUAL = re.compile(r"text/|application/(?:[\w.+-]*\+)?(?:json|xml|yaml|x-yaml|csv|javascript|x-ndjson)\Z")
@@ -89,26 +89,26 @@ _VENDOR_FILES = re.compile(r"gs://|https://generativelanguage\.googleapis\.com/"
 
 
 def media_type(declared: str, data: str = "", name: str = "") -> str:
-    """Without parameters and in small letters; empty where nobody knows.
+    """The media type in lower case, without parameters; empty if unknown.
 
-    `data` is base64, `name` a file's name or a URL. Bytes that show what they are count for more than a declaration.
+    `data` is base64, `name` a file name or a URL. A type detected from the bytes takes precedence over `declared`.
     """
     plain = declared.partition(";")[0].strip().lower()
     plain = _SAME.get(plain, plain)
-    shown = _shown(data) if data else ""
-    if shown and (
-        plain in _SAYS_NOTHING or (shown not in _WEAK and plain.partition("/")[0] == shown.partition("/")[0])
+    detected = _detect(data) if data else ""
+    if detected and (
+        plain in _GENERIC_TYPES or (detected not in _WEAK and plain.partition("/")[0] == detected.partition("/")[0])
     ):
-        return shown
-    if plain not in _SAYS_NOTHING:
+        return detected
+    if plain not in _GENERIC_TYPES:
         return plain
     path = urlsplit(name).path if "://" in name else name
     ending = path.rpartition(".")[2].lower() if "." in path else ""
     return _BY_ENDING.get(ending, "")
 
 
-def _shown(data: str) -> str:
-    """What the first bytes say."""
+def _detect(data: str) -> str:
+    """The media type by the first bytes; empty if unknown."""
     try:
         head = base64.b64decode(data[:64].replace("-", "+").replace("_", "/"))
     except (binascii.Error, ValueError):
@@ -123,7 +123,7 @@ def _shown(data: str) -> str:
 def split_data_url(url: str) -> tuple[str, str]:
     """(media type, base64 data) of `data:TYPE;base64,DATA`; two empty strings for any other URL.
 
-    The type is as the caller wrote it, with its parameters; data that is not base64 is made so.
+    The type is as the caller wrote it, with its parameters; other data is converted to base64.
     """
     if url[:5].lower() != "data:":
         return "", ""
@@ -134,18 +134,18 @@ def split_data_url(url: str) -> tuple[str, str]:
     if head["base64"] is None:
         data = base64.b64encode(unquote_to_bytes(data)).decode("ascii")
     elif any(blank in data for blank in " \n\r\t"):
-        # As MIME breaks its lines, which vendors refuse.
+        # Line breaks as in MIME, which vendors refuse.
         data = "".join(data.split())
     return head["type"], data
 
 
 def is_textual(kind: str) -> bool:
-    """Whether files of this media type are words."""
+    """Whether files of this media type are text."""
     return _TEXTUAL.match(kind) is not None
 
 
 def text_of(data: str) -> str | None:
-    """The text whose base64 this is; None where it is none."""
+    """The decoded text of base64 data; None if it is not UTF-8 text."""
     try:
         return base64.b64decode(data, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
@@ -153,13 +153,14 @@ def text_of(data: str) -> str | None:
 
 
 def refuse_file(where: str, what: str) -> UnsupportedFeature:
-    """The error for a file that only one vendor has: an answer that has not seen it would be wrong."""
+    """The error for a file that is stored at one vendor: a response without it would be wrong."""
     return UnsupportedFeature(
-        f"'{where}' names {what}, which only the vendor that keeps it can read: send the file itself", param=where
+        f"'{where}' refers to {what}, which only the vendor that stores it can read: send the file itself",
+        param=where,
     )
 
 
 def check_url(url: str, where: str) -> None:
-    """Raises `UnsupportedFeature` for the address of a file that only Google can read."""
+    """Raises `UnsupportedFeature` for the URL of a file that only Google can read."""
     if _VENDOR_FILES.match(url):
         raise refuse_file(where, "a file at Google")

@@ -1,8 +1,8 @@
-"""What a caller asks: one request in words that every dialect can be read into and written from.
+"""Requests in a neutral format that every dialect can be read into and written from.
 
-Nothing here is ever mutated; a step that changes a request makes a new one (`msgspec.structs.replace`).
-`extra` holds the fields of a wire format that have no word here. They travel on to a provider of the
-dialect that they came from (`ChatRequest.dialect`) and are dropped, with a recorded loss, for any other.
+Nothing here is ever mutated; a step that changes a request creates a new one (`msgspec.structs.replace`).
+`extra` has the fields of a wire format without an equivalent here. They are forwarded to a provider of the same
+dialect (`ChatRequest.dialect`), and dropped with a record for any other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 
 
 class Text(msgspec.Struct, frozen=True, tag=True):
-    """Words; `signature` is what Google signed them with."""
+    """Text; `signature` is Google's signature of it."""
 
     text: str
     extra: Extra = None
@@ -24,7 +24,7 @@ class Text(msgspec.Struct, frozen=True, tag=True):
 
 
 class Image(msgspec.Struct, frozen=True, tag=True):
-    """A picture: either `url`, or base64 `data` with its `media_type`."""
+    """An image: either `url`, or base64 `data` with its `media_type`."""
 
     url: str = ""
     data: str = ""
@@ -34,7 +34,7 @@ class Image(msgspec.Struct, frozen=True, tag=True):
 
 
 class Audio(msgspec.Struct, frozen=True, tag=True):
-    """Sound: base64 `data` in `format` (`wav`, `mp3`, ...)."""
+    """Audio: base64 `data` in `format` (`wav`, `mp3`, ...)."""
 
     data: str
     format: str = ""
@@ -42,7 +42,7 @@ class Audio(msgspec.Struct, frozen=True, tag=True):
 
 
 class Document(msgspec.Struct, frozen=True, tag=True):
-    """A file such as a PDF: `url`, base64 `data` with `media_type`, plain `text`, or an id that the provider knows."""
+    """A file such as a PDF: `url`, base64 `data` with `media_type`, plain `text`, or the provider's `file_id`."""
 
     url: str = ""
     data: str = ""
@@ -54,10 +54,10 @@ class Document(msgspec.Struct, frozen=True, tag=True):
 
 
 class Reasoning(msgspec.Struct, frozen=True, tag=True):
-    """What a model thought. `signature` and `redacted` are the provider's, opaque, and go back to it unchanged.
+    """Reasoning of a model. `signature` and `redacted` are opaque and are sent back to the provider unchanged.
 
-    `signed_by` names the dialect of the vendor whose they are. Gemini signs words too: a signature without thoughts is
-    that of the words before it.
+    `signed_by` is the dialect of their vendor. Gemini signs text too: a signature without reasoning belongs to the text
+    before it.
     """
 
     text: str = ""
@@ -68,13 +68,13 @@ class Reasoning(msgspec.Struct, frozen=True, tag=True):
 
 
 class Refusal(msgspec.Struct, frozen=True, tag=True):
-    """The model's own words of declining, in a place of their own (OpenAI's `refusal`)."""
+    """A refusal by the model, in its own field (OpenAI's `refusal`)."""
 
     text: str
 
 
 class ToolCall(msgspec.Struct, frozen=True, tag=True):
-    """A call the model asked for. `arguments` is the JSON text as the model wrote it, `signature` Google's."""
+    """A tool call by the model. `arguments` is the JSON text as the model wrote it, `signature` Google's."""
 
     id: str
     name: str
@@ -84,7 +84,7 @@ class ToolCall(msgspec.Struct, frozen=True, tag=True):
 
 
 class ToolResult(msgspec.Struct, frozen=True, tag=True):
-    """What a tool answered. May stand in a message of role `tool` or `user`; `name` is filled where it is known."""
+    """The result of a tool, in a message of role `tool` or `user`; `name` is set if known."""
 
     call_id: str
     parts: tuple[Text | Image | Audio | Document | Opaque, ...] = ()
@@ -94,7 +94,7 @@ class ToolResult(msgspec.Struct, frozen=True, tag=True):
 
 
 class Opaque(msgspec.Struct, frozen=True, tag=True):
-    """A part that only its own dialect understands, kept as it came."""
+    """A part that only its own dialect supports, unchanged."""
 
     dialect: str
     value: dict[str, Any]
@@ -104,7 +104,7 @@ Part: TypeAlias = Text | Image | Audio | Document | Reasoning | Refusal | ToolCa
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One turn. A system prompt is a message too, wherever its dialect keeps it."""
+    """One message. A system prompt is a message too, wherever its dialect has it."""
 
     role: Role
     parts: tuple[Part, ...]
@@ -113,14 +113,14 @@ class Message(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The words of this message, without its other parts."""
+        """The text of this message, without its other parts."""
         return "".join(part.text for part in self.parts if isinstance(part, Text))
 
 
 class Tool(msgspec.Struct, frozen=True):
     """A function that the model may call; `parameters` is a JSON schema.
 
-    `extra` are further fields of the function, `beside` those that stand beside it, where the dialect has two places.
+    `extra` has further fields of the function, `beside` those next to it, if the dialect has two places for fields.
     """
 
     name: str
@@ -134,7 +134,7 @@ class Tool(msgspec.Struct, frozen=True):
 class ToolChoice(msgspec.Struct, frozen=True):
     """`auto`, `none`, `required` (any tool), or `named` with the one tool's name.
 
-    `allowed` are the only tools that `auto` and `required` may choose from; empty: all.
+    `allowed` are the tools that `auto` and `required` may choose from; empty: all.
     """
 
     mode: Literal["auto", "none", "required", "named"]
@@ -153,7 +153,7 @@ class ResponseFormat(msgspec.Struct, frozen=True):
 
 
 class ReasoningOptions(msgspec.Struct, frozen=True):
-    """How much to think: an effort in words, a budget in tokens, or off; and whether the thoughts are wanted back."""
+    """Reasoning options: an effort level, a budget in tokens, or off; and whether to return the reasoning."""
 
     effort: str = ""
     budget_tokens: int | None = None
@@ -162,7 +162,7 @@ class ReasoningOptions(msgspec.Struct, frozen=True):
 
 
 class CacheControl(msgspec.Struct, frozen=True):
-    """What a caller asks of the cache: a new answer, one that is not kept, none older than `max_age` seconds."""
+    """Cache options of a caller: `no_cache` (a new response), `no_store`, and the maximum age in seconds."""
 
     no_cache: bool = False
     no_store: bool = False
@@ -170,13 +170,13 @@ class CacheControl(msgspec.Struct, frozen=True):
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One request for a chat answer.
+    """One chat request.
 
-    `dialect` names the wire format it came in. `tools` may hold `Opaque` entries (a provider's own tools).
-    `include_usage` says whether the caller wants usage at the end of a stream; it is always asked upstream.
-    `conversation` is the caller's own name for it (`x-gatehouse-conversation`), and goes to no provider; neither do
-    `cache` and `headers`, the HTTP headers that a rule of the router looks at, in small letters. `betas` are what the
-    caller asks for in `anthropic-beta`, sorted: what an answer is may depend on it.
+    `dialect` is the wire format it was received in. `tools` may contain `Opaque` entries (a provider's own tools).
+    `include_usage` is whether the caller wants usage at the end of a stream; upstream always gets it.
+    `conversation` is the caller's name for it (`x-gatehouse-conversation`), and is not sent to providers; neither are
+    `cache` and `headers`, the HTTP headers that rules of the router read, in lower case. `betas` are the values of
+    `anthropic-beta`, sorted: the response may depend on them.
     """
 
     dialect: str
@@ -210,7 +210,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Texts to embed, or their tokens. `base64` is what the caller wants back (little-endian float32)."""
+    """Texts to embed, or their tokens. `base64`: return vectors in base64 (little-endian float32)."""
 
     dialect: str
     model: str
@@ -223,7 +223,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Embeddings(msgspec.Struct, frozen=True):
-    """One vector a text, in the order of the texts; `input_tokens` as the provider counted (0: not said)."""
+    """One vector per text, in the order of the texts; `input_tokens` is the provider's count (0: not reported)."""
 
     vectors: list[list[float]]
     model: str
@@ -231,7 +231,7 @@ class Embeddings(msgspec.Struct, frozen=True):
 
 
 class DroppedParam(msgspec.Struct, frozen=True):
-    """Something of a request that a dialect could not say: where it stood, and what became of it."""
+    """A field of a request that a dialect does not support, and what was done with it."""
 
     field: str
     reason: str

@@ -1,4 +1,4 @@
-"""What a retriever finds, and how good it was."""
+"""Passages that a retriever returns, and measures of their quality."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Passage(msgspec.Struct, frozen=True):
-    """A piece of a document: which, where in it, its words. `score` is the retriever's own, higher is better."""
+    """A passage: its document, its place in it, and its text. `score` is the retriever's own; higher is better."""
 
     source: str
     place: str
@@ -16,7 +16,7 @@ class Passage(msgspec.Struct, frozen=True):
 
 
 class ContextQuality(msgspec.Struct):
-    """What judges have said of a pipeline's passages: sums over the questions that were judged, each from 0 to 1."""
+    """Judged quality of a pipeline's passages: sums over the judged questions, each value from 0 to 1."""
 
     judged: int = 0
     failed: int = 0

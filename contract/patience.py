@@ -1,7 +1,7 @@
-"""How long one attempt may take, and which requests take long before their first word.
+"""Timeouts of one attempt, and detection of requests that reason for long before their first token.
 
-The defaults follow what the vendors' own SDKs wait for (600 s: openai-python and anthropic-sdk-python, `_constants.py`)
-and how long reasoning models are silent on Chat Completions (minutes: OpenAI sends nothing while a model thinks).
+The defaults follow the vendors' SDKs (600 s: openai-python and anthropic-sdk-python, `_constants.py`) and the silence
+of reasoning models on Chat Completions (minutes: OpenAI sends nothing while a model reasons).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ LONG_S = 600.0
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """Seconds. `connect_s` None leaves it to the provider.
+    """Timeouts in seconds. `connect_s` of None leaves it to the provider.
 
-    `first_token` counts from the call to the first delta with content, `idle` from one piece of a stream to the next,
-    `total` over the whole of a streamed attempt, `whole` over that of one that is not streamed. A request that thinks
-    has `thinking` in place of `first_token`, and `thinking_idle` in place of `idle`.
+    `first_token` is the time from the call to the first delta with content, `idle` between two chunks of a stream,
+    `total` for a complete streamed attempt, `whole` for a complete attempt that is not streamed. A request that reasons
+    has `thinking` instead of `first_token`, and `thinking_idle` instead of `idle`.
 
-    A provider that shows signs of life (comments, pings, events without content) starts `first_token` and `idle` again,
-    each time; up to `alive_first_token` from the call on, and `alive_idle` without content.
+    Keep-alives of a provider (comments, pings, events without content) restart `first_token` and `idle` each time, up
+    to `alive_first_token` from the call on, and `alive_idle` without content.
     """
 
     connect_s: float | None = None
@@ -45,7 +45,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     alive_idle_s: float = LONG_S
 
     def of(self, *, stream: bool, thinks: bool) -> Timeouts:
-        """As one call has them: `first_token`, `idle` and `total` are its own."""
+        """The timeouts of one call, as `first_token`, `idle` and `total`."""
         return self if stream and not thinks else _fitted(self, stream, thinks)
 
 
@@ -60,7 +60,7 @@ def _fitted(of: Timeouts, stream: bool, thinks: bool) -> Timeouts:
     )
 
 
-# Models that think without being asked to, by their vendors' names: for a request that says nothing of reasoning.
+# Names of models that reason by default: for a request without reasoning options.
 _THINKERS = re.compile(
     r"(?:^|[/:@.])(?:o[134](?:-|$)|gpt-(?:5|6|oss)|codex|deepseek-(?:r\d|reasoner)|grok-(?:[4-9]|3-mini|code)|qwq|qwen-?3"
     r"|gemini-(?:2\.5|[3-9])|magistral|kimi-k2-thinking|glm-(?:4\.[5-9]|[5-9]|z)|minimax-m|nemotron|phi-4-reasoning)"
@@ -71,19 +71,19 @@ _QUICK = re.compile(r"-chat-latest|non-?(?:thinking|reasoning)|-instruct\b", re.
 
 
 def asks_to_think(request: ChatRequest) -> bool | None:
-    """Whether the request asks for thoughts; None where it says nothing of them."""
+    """Whether the request asks for reasoning; None if it has no reasoning options."""
     if request.reasoning is not None:
         return thinking_budget(request.reasoning) > 0
     extra: dict[str, Any] = request.extra or {}
     for name in ("thinking", "reasoning", "enable_thinking", "chat_template_kwargs"):
         if name in extra:
-            return _says(extra[name])
-    # OpenAI's flex tier answers when there is room for it.
+            return _enables_thinking(extra[name])
+    # OpenAI's flex tier answers when it has capacity.
     return True if extra.get("service_tier") == "flex" else None
 
 
-def _says(value: Any) -> bool | None:
-    """What a field of some vendor's says of thinking."""
+def _enables_thinking(value: Any) -> bool | None:
+    """Whether the value of a vendor's field enables reasoning."""
     if not isinstance(value, dict):
         return bool(value)
     for name in ("enable_thinking", "thinking", "enabled"):
@@ -95,11 +95,11 @@ def _says(value: Any) -> bool | None:
 
 @functools.lru_cache(maxsize=1024)
 def is_known_to_think(model: str) -> bool:
-    """Whether the model of this name is one that thinks before its first word, unless it is told not to."""
+    """Whether a model of this name is known to reason before its first token, unless the request disables it."""
     return _THINKERS.search(model) is not None and _QUICK.search(model) is None
 
 
 def thinks(request: ChatRequest, model: str) -> bool:
-    """Whether the first word of `model`'s answer may take minutes."""
-    asked = asks_to_think(request)
-    return is_known_to_think(model) if asked is None else asked
+    """Whether the first token of `model` may take minutes."""
+    requested = asks_to_think(request)
+    return is_known_to_think(model) if requested is None else requested

@@ -1,4 +1,4 @@
-"""The seams of the phases: context, routing, recall, and the gateway's own tools."""
+"""The interfaces of the phases: context, routing, cache, and the gateway's own tools."""
 
 from __future__ import annotations
 
@@ -16,38 +16,37 @@ from contract.unsettled import Unsettled
 
 
 class AugmentedRequest(msgspec.Struct, frozen=True):
-    """A request with its context: the passages in it by their numbers from 1."""
+    """A request with its context; passages are numbered from 1."""
 
     request: ChatRequest
     passages: tuple[Passage, ...] = ()
 
 
 class GuardedCalls(Protocol):
-    """What a phase may ask for a request on its way, under the request's guardrails."""
+    """Calls that a phase may make for a request, under the request's guardrails."""
 
     async def ask_model(self, request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
-        """`model` by its name, empty for the request's own. `masked`: even a trusted target sees tags only."""
+        """`model` is a name; empty for the request's model. `masked`: even a trusted target gets only tags."""
         ...
 
     async def ask_aside(self, request: ChatRequest, model: str) -> str:
-        """Asks a masked question that the request does not wait for: it has a row of its own."""
+        """Makes a masked call in the background, which has its own row in the ledger; returns the text."""
         ...
 
     async def recheck(self, request: ChatRequest) -> ChatRequest:
-        """The request with what was added to it, guarded too. Raises `ContentBlocked`."""
+        """Checks what was added to the request; returns the guarded one. Raises `ContentBlocked`."""
         ...
 
     def reveal_arguments(self, tool: str, arguments: str) -> str:
-        """A call's arguments (JSON) with the caller's own values, if that tool may have them."""
+        """The arguments of a tool call (JSON) with the caller's original values, if the tool may receive them."""
         ...
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """Where a request goes, and why. At most one of `model`, `pipeline` and `say` is not empty.
+    """A routing decision with its reason. At most one of `model`, `pipeline` and `say` is not empty.
 
-    `by` is what decided: `rule`, `intent`, `unsure`, `out of scope`, `ambiguous`, `difficulty` or `default`; `name` is
-    the rule's or the intent's. `human` says that a person is to take over. `tools` are the only ones to be offered;
-    None: all.
+    `by` is the reason: `rule`, `intent`, `unsure`, `out of scope`, `ambiguous`, `difficulty` or `default`; `name` is
+    the name of the rule or intent. `human` means that a person takes over. `tools` are the tools to offer; None: all.
     """
 
     by: str = "default"
@@ -64,14 +63,14 @@ class Routing(Protocol):
     """A router: the routing phase of the pipelines that name it. It is started once, and closed with its engine."""
 
     headers: frozenset[str]
-    """The request's headers that rules look at, in small letters."""
+    """The request headers that rules read, in lower case."""
 
     async def start(self) -> None:
-        """Begins whatever goes on in the background. Requests come at once: until it has learned, it is unsure."""
+        """Starts background work. Requests arrive at once: before training ends, the router can't decide by intent."""
         ...
 
     async def close(self) -> None:
-        """Ends that."""
+        """Stops background work."""
         ...
 
     def status(self) -> str:
@@ -79,20 +78,20 @@ class Routing(Protocol):
         ...
 
     async def ready(self) -> bool:
-        """Waits until it decides as it is meant to; False where it never will: its status says why."""
+        """Waits until it is fully working; returns False if it never will be: its status has the reason."""
         ...
 
     def rule(self, request: ChatRequest, exchange: Exchange) -> Decision | None:
-        """What the rules say, which look at the request's outside, in microseconds. None where none applies."""
+        """The decision of the first matching rule, in microseconds; None if no rule matches."""
         ...
 
     async def decide(self, request: ChatRequest, exchange: Exchange, ask_model: AskAgain) -> Decision:
-        """What the request's words say. `ask_model` gives a second opinion."""
+        """The decision by the request's content. `ask_model` gives a second opinion."""
         ...
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An answer, the passages that it was made from, and the pipeline that found them."""
+    """A response, the passages in its context, and the pipeline that retrieved them."""
 
     reply: Reply
     passages: tuple[Passage, ...] = ()
@@ -103,17 +102,19 @@ MakesAnswer: TypeAlias = Callable[[], Awaitable[Answer]]
 
 
 class Miss(Protocol):
-    """No answer is there yet for a request: the place where it will be."""
+    """A cache miss: the place where the response will be stored."""
 
     lacks_question: bool
-    """Whether `compare` may find the answer to a similar question, once the request's own stands alone."""
+    """Whether `compare` may find the response to a similar question, once the question is rewritten as standalone."""
 
     async def compare(self, question: str) -> Answer | Miss:
-        """What is there for `question`, the last one of a conversation as it would be asked by itself, or empty."""
+        """Looks up `question`, the last question of a conversation rewritten as standalone; may be empty."""
         ...
 
     async def share(self, make: MakesAnswer, unsettled: Unsettled) -> Answer:
-        """What `make` makes, once for all equal requests. Raises as `make`. The call may outlast this request."""
+        """Returns the result of `make`, called once for all equal requests. Raises as `make`. The call may outlast
+        this request.
+        """
         ...
 
 
@@ -121,52 +122,52 @@ Found: TypeAlias = Answer | Miss
 
 
 class ResponseCache(Protocol):
-    """The cache of one pipeline: answers that were given before, to those who may have them."""
+    """The response cache of one pipeline, isolated by the cache's scope."""
 
     async def lookup(self, request: ChatRequest, exchange: Exchange, variant: str = "") -> Answer | Miss:
-        """An answer that is stored or being made, else the place for a new one. `request` as it was masked.
+        """Returns a stored or pending response, else the place for a new one. `request` is the masked request.
 
-        `variant` names what else the answer depends on: answers of different variants are not shared.
+        `variant` identifies what else the response depends on: responses of different variants are not shared.
         """
         ...
 
 
 class Context(Protocol):
-    """The context phase of one pipeline: finds what the request needs and puts it in."""
+    """The context phase of one pipeline: retrieves context and adds it to the request."""
 
     async def construct(self, request: ChatRequest, exchange: Exchange, calls: GuardedCalls) -> AugmentedRequest:
-        """The request with its context; the one given when there is nothing to add. Records the step."""
+        """The request with its context; unchanged if there is nothing to add. Records the step."""
         ...
 
     async def standalone(self, request: ChatRequest, exchange: Exchange, calls: GuardedCalls) -> str:
-        """The last question of a conversation as a model has made it stand alone; empty where none has."""
+        """The last question of a conversation, rewritten as standalone by a model; empty if no model does that."""
         ...
 
     def fit(self, request: ChatRequest, window: int) -> ChatRequest:
-        """The request with as many of its passages as a window of so many tokens holds."""
+        """The request with as many of its passages as fit a window of `window` tokens."""
         ...
 
     def citations(self, passages: tuple[Passage, ...]) -> tuple[OutputFilter, ...]:
-        """What tells at an answer's end which of `passages` it cites; empty where there are none."""
+        """Filters that add the cited `passages` at the end of a response; empty if there are none."""
         ...
 
 
 class GatewayTools(Protocol):
-    """Tools of the gateway's own, which only read, for one pipeline."""
+    """The gateway's read-only tools of one pipeline."""
 
     steps: int
-    """How often a model may call before it has to answer."""
+    """How many rounds of calls a model may make before it has to answer."""
     definitions: tuple[Tool, ...]
-    """What they are, for models."""
+    """The definitions of the tools, for models."""
 
     def offer(self, request: ChatRequest) -> tuple[ChatRequest, frozenset[str]]:
-        """The request with the tools, and their names; a tool of the caller's with the same name is the caller's."""
+        """The request with the tools, and their names. A caller's tool with the same name takes precedence."""
         ...
 
     def only(self, names: tuple[str, ...]) -> GatewayTools:
-        """Those of these names in the config, and no others."""
+        """The tools with these names in the config only."""
         ...
 
     async def call(self, name: str, arguments: str, exchange: Exchange) -> str:
-        """What a tool says to `arguments` (JSON); a failure is said in words. Never raises."""
+        """Calls a tool with `arguments` (JSON); returns its result or an error message as text. Never raises."""
         ...

@@ -1,4 +1,4 @@
-"""The threads and the outgoing calls of one process by kind of work: slow work of one kind keeps no other waiting."""
+"""The threads and outbound calls of one process, by kind of work: slow work of one kind does not block another."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ WEBHOOK_GRACE_S = 2.0
 
 
 class Pools:
-    """One pool for each kind of work that may take long. Threads start with the first work."""
+    """One pool for each kind of slow work. Threads start with the first work."""
 
     def __init__(self) -> None:
         self.searches = WorkPool("searches", 2)
         self.tagger = WorkPool("names and addresses")
         self.formats = WorkPool("formats", 2)
         self.judging = WorkPool("judging", 2)
-        # Of tools that can only wait in a thread.
+        # For tools that can only block a thread.
         self.tools = WorkPool("tools", 32)
         self.quotes = WorkPool("quotes", 2)
         self.learning = WorkPool("learning")
@@ -26,10 +26,10 @@ class Pools:
         self.identity_calls = Outbound("identity providers", 4)
 
     async def close(self) -> None:
-        """Lets go of all threads and connections."""
+        """Stops all threads and closes all connections."""
         for pool in vars(self).values():
             if pool is self.webhook_calls:
-                # Nobody waits for them but those whom they tell.
+                # No request waits for webhooks, so they get some time to finish.
                 await pool.close(WEBHOOK_GRACE_S)
             elif isinstance(pool, Outbound):
                 await pool.close()

@@ -1,4 +1,4 @@
-"""About how many tokens a whole prompt takes: its messages, pictures and tools."""
+"""Estimates the tokens of a prompt: its messages, images and tools."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contract.messages import ChatRequest, Document, Image, Opaque, Part, Reason
 from contract.tokens import estimate_tokens
 
 TOKENS_PER_MESSAGE = 4
-TOKENS_PER_IMAGE = 1_500  # what Anthropic and OpenAI bill for a picture of about a megapixel
+TOKENS_PER_IMAGE = 1_500  # what Anthropic and OpenAI bill for an image of about a megapixel
 BYTES_PER_DOCUMENT_TOKEN = 8
 
 
@@ -20,7 +20,7 @@ _LEAST_TOKENS_PER_CHAR = 0.2
 
 
 class _Sampled:
-    """Counts a million characters, and judges the rest by those: it must not hold up the event loop."""
+    """Counts a million characters, and extrapolates the rest, so as not to block the event loop."""
 
     def __init__(self, count: Callable[[str], int]) -> None:
         self._count = count
@@ -37,7 +37,7 @@ class _Sampled:
 
 
 def prompt_tokens(request: ChatRequest, count: Callable[[str], int] = estimate_tokens) -> int:
-    """The estimated tokens of a request's messages and tools. `count` is asked for each text."""
+    """The estimated tokens of a request's messages and tools. `count` is called for each text."""
     total = 0
     if len(request.messages) > MANY_MESSAGES:
         count = _Sampled(count)
@@ -65,7 +65,7 @@ def _part_tokens(part: Part, count: Callable[[str], int]) -> int:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """The words in a part of a dialect's own, such as a search result; not its bytes."""
+    """The text in an opaque part, such as a search result, without binary data."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

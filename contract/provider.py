@@ -1,4 +1,4 @@
-"""The seam of the providers: a dialect with credentials."""
+"""The interface of providers: a dialect with credentials."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from contract.unsettled import Transcript
 
 
 class UpstreamCall(msgspec.Struct, frozen=True):
-    """How to make one attempt. The provider records status, key and losses on `attempt`.
+    """The options of one attempt. The provider records status, key and dropped fields on `attempt`.
 
-    `transcript` takes the words of an answer that is not read as deltas. `thinks`: the first word may take minutes.
+    `transcript` receives the text of a response that is not read as deltas. `thinks`: the first token may take minutes.
     """
 
     model: str
@@ -39,11 +39,11 @@ class Provider(Protocol):
     trusted: bool
 
     async def open(self, request: ChatRequest, call: UpstreamCall) -> Reply:
-        """Sends the request and returns once the provider has answered with success. Raises `UpstreamError`."""
+        """Sends the request; returns after a successful response status. Raises `UpstreamError`."""
         ...
 
     async def embed(self, request: EmbeddingRequest, call: UpstreamCall) -> Embeddings:
-        """Raises `UpstreamError`, or `UnsupportedFeature` when this provider has no embeddings."""
+        """Raises `UpstreamError`, or `UnsupportedFeature` if this provider has no embeddings."""
         ...
 
     async def close(self) -> None:

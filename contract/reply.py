@@ -1,4 +1,4 @@
-"""An answer under way, and what it passes on its way out."""
+"""A response in progress, and the filters of its output."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from contract.deltas import Delta
 
 
 class Reply(Protocol):
-    """An answer under way: an async stream of batches of deltas, with an owner that closes it.
+    """A response in progress: an async stream of batches of deltas, with an owner that closes it.
 
-    `streamed` says whether its deltas are a stream's events or one whole body.
+    `streamed` is whether its deltas are events of a stream, or one complete body.
     """
 
     dialect: str
     streamed: bool
 
     async def next(self) -> list[Delta] | None:
-        """The next deltas, or None at the clean end. Raises `UpstreamError` when the answer breaks off or stalls."""
+        """The next deltas, or None at the clean end. Raises `UpstreamError` if the response breaks off or stalls."""
         ...
 
     async def close(self) -> None:
-        """Lets go of the upstream call at once. Idempotent."""
+        """Cancels the upstream call at once. Idempotent."""
         ...
 
 
 class OutputFilter(Protocol):
-    """One step of the output, stateful, for one reply. A delta that it changes is a new one, without `raw`."""
+    """A stateful filter of one reply. A changed delta is a new one, without `raw`."""
 
     def feed(self, deltas: list[Delta]) -> list[Delta]:
-        """What may go on now; the rest is held back."""
+        """The deltas that may be sent now; the rest is held back."""
         ...
 
     def finish(self) -> list[Delta]:
-        """What was held back, at the clean end. Raises `GatehouseError` to end the reply otherwise."""
+        """The held-back deltas, at the clean end. Raises `GatehouseError` to end the reply with an error."""
         ...

@@ -1,4 +1,4 @@
-"""Limits and budgets: rules, whose they are, and what is left of them."""
+"""Limits and budgets: rules, their scope, and what is left of them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ NANO = 1_000_000_000
 
 
 class LimitRule(msgspec.Struct, frozen=True, gc=False):
-    """One limit or budget. `limit` counts, or is nano-dollars of a budget; `text` is how the YAML has it.
+    """One limit or budget. `limit` is a count, or nano-dollars of a budget; `text` is how the YAML writes it.
 
-    A budget's period is a calendar's (`calendar` in `zone`) or rolling (`window_s`). `strict` rules refuse where
-    nobody can count; `soft` ones (shadow, allow, downgrade) only say that they would have refused.
+    A budget's period is a calendar period (`calendar` in `zone`) or rolling (`window_s`). `strict` rules refuse while
+    counters are unreachable; `soft` ones (shadow, allow, downgrade) only report that they would have refused.
     """
 
     what: LimitMetric
@@ -36,7 +36,7 @@ class LimitRule(msgspec.Struct, frozen=True, gc=False):
 
 
 class ScopedRule(msgspec.Struct, frozen=True, gc=False):
-    """A rule of somebody."""
+    """A rule that applies to the scope with this name."""
 
     scope: Scope
     name: str
@@ -44,7 +44,7 @@ class ScopedRule(msgspec.Struct, frozen=True, gc=False):
 
 
 class Allowance(msgspec.Struct, frozen=True, gc=False):
-    """What is left of a caller's tightest limit of one kind; `reset_s` until it is whole."""
+    """What is left of a caller's tightest limit of one kind; `reset_s` is the time until it is full."""
 
     limit: int
     left: int

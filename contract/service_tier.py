@@ -1,4 +1,4 @@
-"""The service tiers of providers (flex, priority, batch, ...) under one name each, whatever a vendor calls them."""
+"""Common names for the service tiers of providers (flex, priority, batch, ...), whatever a vendor calls them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ _STANDARD = frozenset({"auto", "default", "standard", "standard_only", "on_deman
 _LONGEST = 40
 
 
-def tier_name(said: object) -> str:
-    """A vendor's word as ours: `flex`, `priority`, `batch`, ...; empty where nothing is said."""
-    if not isinstance(said, str) or not said:
+def tier_name(value: object) -> str:
+    """The common name of a vendor's tier: `flex`, `priority`, `batch`, ...; empty if not given."""
+    if not isinstance(value, str) or not value:
         return ""
-    name = said.strip().lower().replace("-", "_")[:_LONGEST]
+    name = value.strip().lower().replace("-", "_")[:_LONGEST]
     for prefix in ("service_tier_", "traffic_type_"):
         name = name.removeprefix(prefix)
     if name in _STANDARD:
@@ -20,7 +20,7 @@ def tier_name(said: object) -> str:
 
 
 def asked_tier(extra: object) -> str:
-    """The tier that a request's further fields ask for; empty where they ask for none."""
+    """The tier that the extra fields of a request select; empty if none."""
     if not isinstance(extra, dict):
         return ""
     for key in ("service_tier", "serviceTier"):

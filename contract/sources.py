@@ -1,4 +1,4 @@
-"""The seams of sources: documents to come, sources that are searched, and sources that are asked each time."""
+"""The interfaces of sources: documents to index, searchable sources, and live sources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Item(msgspec.Struct, frozen=True):
-    """A document to come: `load` gives its bytes and media type, and may raise `OSError` or `Unreadable`."""
+    """A document to index: `load` returns its bytes and media type, and may raise `OSError` or `Unreadable`."""
 
     id: str
     load: Callable[[], tuple[bytes, str]]
@@ -24,51 +24,51 @@ class Item(msgspec.Struct, frozen=True):
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Where documents come from: all there are, and a value that changes when they do. Both run in threads."""
+    """An origin of documents: `items` lists all, `stamp` is a value that changes with them. Both run in threads."""
 
     items: Callable[[], list[Item]]
     stamp: Callable[[], object]
     watch: bool = True
 
 
-class Searches(Protocol):
-    """Finds passages."""
+class SearchableSource(Protocol):
+    """A searchable source."""
 
     async def search(
         self, query: str, top: int, labels: frozenset[str] | None = None, payer: Caller | None = None
     ) -> list[Passage]:
-        """Up to `top` passages that somebody with `labels` may see, best first; `payer` pays for it."""
+        """Up to `top` passages that a caller with `labels` may see, best first; `payer` pays for it."""
         ...
 
 
 class LiveSource(Protocol):
-    """A source that is asked while the request waits, such as the tables of a database. Nothing of it is indexed."""
+    """A source that is queried during the request, such as database tables. It is not indexed."""
 
     name: str
 
     async def start(self) -> None:
-        """Connects. What it raises ends the start of the gateway, or the reload."""
+        """Connects. An exception aborts the start of the gateway, or the reload."""
         ...
 
     async def close(self) -> None:
-        """Lets go of what it holds."""
+        """Releases its resources."""
         ...
 
     def status(self) -> str:
-        """One line for people."""
+        """The status as one line for people."""
         ...
 
     def may_see(self, labels: frozenset[str]) -> bool:
-        """Whether somebody with `labels` may ask."""
+        """Whether a caller with `labels` may query it."""
         ...
 
     def concerns(self, question: str) -> bool:
-        """Whether it may have something to say: only then it is asked."""
+        """Whether it may be able to answer: only then it is queried."""
         ...
 
     async def answer(self, question: str, exchange: Exchange, ask: AskModel) -> Passage | None:
-        """What it says, as one passage that comes before those of documents; None for nothing. `ask` asks a model.
+        """The answer as one passage, which comes before those of documents; None if it has none. `ask` calls a model.
 
-        With a `GatehouseError` the request goes on without it; whatever else it raises ends the request.
+        After a `GatehouseError` the request continues without it; any other exception ends the request.
         """
         ...

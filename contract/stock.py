@@ -1,4 +1,4 @@
-"""An answer of the gateway's own, for which no model is called."""
+"""A fixed answer of the gateway, without a call to a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OWN_DIALECT = "gatehouse"
 
 
 class StockReply:
-    """Implements `contract.reply.Reply` with deltas that are there already."""
+    """Implements `contract.reply.Reply` with a fixed text."""
 
     def __init__(self, text: str, request: ChatRequest, finish: FinishReason = "stop") -> None:
         self.dialect = OWN_DIALECT
@@ -29,4 +29,4 @@ class StockReply:
         return deltas
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing: nothing is open."""

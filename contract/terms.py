@@ -1,11 +1,11 @@
-"""The words of a text that say what it is about, in a form in which they can be compared."""
+"""Content words of a text, normalised for comparison."""
 
 from __future__ import annotations
 
 import re
 
 _WORD = re.compile(r"[^\W_]+(?:[.,]\d+)*")
-# Words that stand in any sentence, and those that only make a question a question.
+# Words that occur in any sentence, and question words.
 _STOP_WORDS_TEXT = (
     "a about after all also am an and any are as at be been before but by can could did do does doing for from get had "
     "has have having he her here him his how i if in into is it its just like may me might more most much must my no "
@@ -18,12 +18,12 @@ _SHORTEST_STEM = 3
 
 
 def terms(text: str) -> list[str]:
-    """The words in order, in lower case, without stop words, their English endings taken off (`prints` is `print`)."""
+    """The words in order, in lower case, without stop words, with English endings removed (`prints` -> `print`)."""
     return [_stem(word) for word in content_words(text)]
 
 
 def content_words(text: str) -> list[str]:
-    """The words in order, in lower case, without stop words, otherwise as they are."""
+    """The words in order, in lower case, without stop words, otherwise unchanged."""
     return [word for word in _WORD.findall(text.lower()) if word not in _STOP_WORDS]
 
 
@@ -42,5 +42,5 @@ def _stem(word: str) -> str:
         if stem != word and len(stem) >= _SHORTEST_STEM:
             word = stem[:-1] if stem[-1] == stem[-2] and stem[-1] not in "lsz" else stem
             break
-    # `prices` and `pricing`, `change` and `changed` meet without the last e.
+    # Without the last e, `prices` equals `pricing`, and `change` equals `changed`.
     return word[:-1] if word.endswith("e") and len(word) > _SHORTEST_STEM + 1 else word

@@ -1,4 +1,4 @@
-"""How many tokens of thought a request's words stand for, where a vendor wants them beside those of the answer."""
+"""The reasoning budget of a request in tokens, for vendors that add it to the output limit."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from contract.messages import ReasoningOptions
 
-# Of the order that the vendors' guides set for low, medium and high.
+# In the range that the vendors' guides recommend for low, medium and high.
 BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
-LEAST_BUDGET = 1024  # Anthropic takes no less
+LEAST_BUDGET = 1024  # Anthropic's minimum
 USUAL_BUDGET = 8192
 
 
 def thinking_budget(reasoning: ReasoningOptions | None) -> int:
-    """The tokens of thought that are asked for; 0 where none are."""
+    """The requested reasoning tokens; 0 if none."""
     if reasoning is None or reasoning.enabled is False or reasoning.effort == "none":
         return 0
     budget = reasoning.budget_tokens

@@ -1,4 +1,4 @@
-"""What a request was admitted with."""
+"""The ticket of an admitted request."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ if TYPE_CHECKING:
 
 
 class Ticket(Protocol):
-    """What a request was admitted with. Settled once, at its end, whatever way it ends."""
+    """The reservations of an admitted request. Settled once, at its end, however it ends."""
 
     model: str
-    """The model that answers in place of the one that was asked for; empty for none."""
+    """The model that answers instead of the requested one; empty for no change."""
 
     def bounded(self, request: ChatRequest) -> ChatRequest:
-        """The request with a bound on its answer, where a budget needs one."""
+        """The request, with a limit of output tokens if a budget needs one."""
         ...
 
     def excludes(self, target: str, request: object) -> str:
-        """Why a target may not be asked this: a budget needs its price, and it is not known. Empty where it may."""
+        """Why a target must not be called: a budget needs its price, which is unknown. Empty if it may be called."""
         ...
 
     async def cover(self, attempt: Attempt, request: object) -> None:
-        """Reserves what an attempt needs beyond what is reserved already, and a place with its provider.
+        """Reserves the additional cost of an attempt, and a slot of its provider.
 
         Raises `BudgetSpent`, `OwnLimitReached`.
         """
         ...
 
     async def settle(self, exchange: Exchange) -> None:
-        """Gives back what was not used. Never raises."""
+        """Replaces reservations by the actual usage. Never raises."""
         ...

@@ -1,4 +1,4 @@
-"""The seam of stores of answers."""
+"""The interface of cache tiers, which store responses."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import msgspec
 
 
 class CacheAddress(msgspec.Struct, frozen=True):
-    """Where an answer is kept: whose it is, the model's name that was asked for, and its key.
+    """The address of a stored response: its owner, the requested model, and its key.
 
-    `owner` is the app, or empty for an answer that is shared.
+    `owner` is the app, or empty for a shared response.
     """
 
     owner: str
@@ -19,7 +19,7 @@ class CacheAddress(msgspec.Struct, frozen=True):
 
 
 class Purge(msgspec.Struct, frozen=True):
-    """What is to go: of this owner, and of this model and made before that moment where they are given."""
+    """Which entries to remove: those of `owner`, if given only of `model`, and only those stored before `before`."""
 
     owner: str
     model: str = ""
@@ -28,22 +28,22 @@ class Purge(msgspec.Struct, frozen=True):
 
 
 class Tier(Protocol):
-    """One store. What goes in is what `cache.entry.Entry.pack` gives."""
+    """One store. Values are the result of `cache.entry.Entry.pack`."""
 
     name: str
 
     async def get(self, place: CacheAddress) -> bytes | None:
-        """What is kept there. May raise whatever the store raises."""
+        """The stored value, or None. May raise errors of the store."""
         ...
 
     async def put(self, place: CacheAddress, value: bytes, ttl_s: float) -> None:
-        """Keeps it for so long."""
+        """Stores the value for `ttl_s` seconds."""
         ...
 
     async def purge(self, what: Purge) -> int:
-        """Removes; how many there were."""
+        """Removes entries; returns their number."""
         ...
 
     async def close(self) -> None:
-        """Lets go of the store."""
+        """Closes the store."""
         ...

@@ -1,20 +1,20 @@
-"""How many tokens a text takes, without a tokenizer: for reserving budget and packing context, never for billing."""
+"""Estimates the tokens of a text without a tokenizer: for budget reservations and packing context, not for billing."""
 
 from __future__ import annotations
 
 import math
 
-# Modern vocabularies hold most words of up to six letters and numbers in groups of three; a non-ASCII letter weighs
-# as many as its UTF-8 bytes, since its words are rarer there. All by counting in bytes, which runs in C.
+# Modern vocabularies contain most words of up to six letters, and numbers in groups of three. A non-ASCII letter counts
+# as its number of UTF-8 bytes, because its words are rarer. Everything counts bytes, which runs in C.
 _LETTER, _DIGIT, _SPACE, _SIGN = b"a0 ."
 _LETTERS_PER_TOKEN = 6
 _DIGITS_PER_TOKEN = 3
 _SIGN_TOKENS = 1 / 1.6
-# First bytes of the scripts without spaces (Thai, Khmer, Kana, Han, Hangul), whose signs are 0.8 of a token each.
-# As three letter bytes they are 0.5 already.
+# First bytes of scripts without spaces (Thai, Khmer, Kana, Han, Hangul), whose characters are 0.8 tokens each. As three
+# letter bytes they already count 0.5.
 _DENSE_LEADS = bytes([0xE0, 0xE1, *range(0xE3, 0xEE)])
 _DENSE_EXTRA = 0.3
-# A text longer than this is judged by its beginning, so that 10 MB do not hold up the event loop.
+# A longer text is estimated from its beginning, so that 10 MB do not block the event loop.
 _READ_CHARS = 64 * 1024
 
 
@@ -31,7 +31,7 @@ _CLASSES = bytes(_class_of(byte) for byte in range(256))
 
 
 def estimate_tokens(text: str) -> int:
-    """About the tokens of `text` (+-20 % of o200k_base on prose, code, JSON, Chinese). Never falls as text is added."""
+    """The estimated tokens of `text` (+-20 % of o200k_base on prose, code, JSON, Chinese). More text is never fewer."""
     if len(text) <= _READ_CHARS:
         return math.ceil(_count(text))
     return math.ceil(_count(text[:_READ_CHARS]) * (len(text) / _READ_CHARS))
@@ -49,7 +49,7 @@ def _count(text: str) -> float:
 
 
 def _groups(classes: bytes, member: bytes, size: int, others: tuple[bytes, ...]) -> int:
-    """How many groups of up to `size` the runs of `member` make: whole groups, and one for what is left of a run."""
+    """The number of groups when each run of `member` is split into groups of up to `size`."""
     marked = classes.replace(member * size, b"#")
     ends = sum(marked.count(member + other) for other in others) + marked.endswith(member)
     return marked.count(b"#") + ends

@@ -1,4 +1,4 @@
-"""The seam of tools of the gateway's own, which a model calls to fetch its context."""
+"""The interface of the gateway's tools, which a model calls to fetch context."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class ReadingTool(Protocol):
-    """One tool. It only reads."""
+    """One read-only tool."""
 
     definition: Tool
 
     async def call(self, arguments: Mapping[str, Any], caller: Caller | None) -> str:
-        """What it found. Raises `FetchFailed` or `ValueError`: the message goes to the model."""
+        """The result as text. Raises `FetchFailed` or `ValueError`: the message goes to the model."""
         ...

@@ -1,4 +1,4 @@
-"""The W3C trace context: what a caller sends, and ids of our own."""
+"""The W3C trace context: parses the caller's header, and generates span ids."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _LOWER_HEX = frozenset("0123456789abcdef")
 
 
 def read_traceparent(header: str) -> tuple[str, str, int]:
-    """(trace id, parent span id, flags) of a W3C `traceparent`; ("", "", 1) when it is absent or not well formed."""
+    """(trace id, parent span id, flags) of a W3C `traceparent`; ("", "", 1) if it is missing or malformed."""
     parts = header.split("-")
     if len(parts) < 4 or len(parts[0]) != 2 or len(parts[1]) != 32 or len(parts[2]) != 16 or len(parts[3]) != 2:
         return "", "", 1
@@ -21,5 +21,5 @@ def read_traceparent(header: str) -> tuple[str, str, int]:
 
 
 def new_span_id() -> str:
-    """16 hexadecimal digits."""
+    """A random span id, 16 hexadecimal digits."""
     return os.urandom(8).hex()

@@ -1,8 +1,8 @@
-"""Durations, sizes, percentages, tokens, rates and money as text: here they are read, and here they are written.
+"""Parses and writes durations, sizes, percentages, tokens, rates and money as text.
 
 A duration is seconds (float), a size bytes (int), a percentage a ratio from 0 to 1 (float), tokens an int, money a
-`Decimal`. Every `write_` gives a text that its `parse_` reads back as the same value. Every `parse_` raises
-`ValueError` for another text, and for a bare number: whether 30 means seconds or milliseconds can't be guessed.
+`Decimal`. The text of every `write_` is read back by its `parse_` as the same value. Every `parse_` raises `ValueError`
+for other text, and for a bare number, because 30 could mean seconds or milliseconds.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def parse_size(text: str) -> int:
 
 
 def write_size(size: int) -> str:
-    """The text with the smallest number that `parse_size` reads back as the same count of bytes."""
+    """The text with the smallest number that `parse_size` reads back as the same number of bytes."""
     fitting = [(size // scale, unit) for unit, scale in SIZES.items() if size % scale == 0 and unit != "KB"]
     number, unit = min(fitting, key=lambda pair: pair[0]) if size else (0, "B")
     return f"{number}{unit}"
@@ -64,7 +64,7 @@ def parse_percentage(text: str) -> float:
 
 
 def write_percentage(ratio: float) -> str:
-    """`85%` of 0.85."""
+    """`85%` for 0.85."""
     return f"{(Decimal(repr(float(ratio))) * 100).normalize():f}%"
 
 
@@ -77,7 +77,7 @@ def parse_tokens(text: str) -> int:
 
 
 def write_tokens(count: int) -> str:
-    """`3000 tokens` of 3000."""
+    """`3000 tokens` for 3000."""
     return f"{count} tokens"
 
 
@@ -85,14 +85,14 @@ WINDOWS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
 class Rate(NamedTuple):
-    """So many in a window of seconds."""
+    """At most `most` in a window of `window_s` seconds."""
 
     most: int
     window_s: int
 
 
 def parse_rate(text: str) -> Rate:
-    """`600 per minute`. Raises `ValueError`."""
+    """Parses `600 per minute`. Raises `ValueError`."""
     match = re.fullmatch(r"([1-9][0-9]{0,8}) per (second|minute|hour|day)", text)
     if match is None:
         raise ValueError(text)
@@ -100,18 +100,18 @@ def parse_rate(text: str) -> Rate:
 
 
 def write_rate(rate: Rate) -> str:
-    """`600 per minute` of 600 in 60 seconds."""
+    """`600 per minute` for 600 in 60 seconds."""
     return f"{rate.most} per {next(name for name, seconds in WINDOWS.items() if seconds == rate.window_s)}"
 
 
 def write_amount(amount: Decimal) -> str:
-    """An amount of money without its currency: all its digits, without an exponent and without zeros at the end."""
+    """An exact amount of money without its currency, without an exponent and without trailing zeros."""
     text = f"{amount:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def parse_dollars(text: str) -> Decimal:
-    """The amount of `1.08 USD`. Raises `ValueError`, for nothing too."""
+    """The amount of `1.08 USD`. Raises `ValueError`, also for 0."""
     match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,9})?) USD", text)
     if match is None or not Decimal(match[1]):
         raise ValueError(text)
@@ -119,12 +119,12 @@ def parse_dollars(text: str) -> Decimal:
 
 
 def write_dollars(amount: Decimal) -> str:
-    """`1.08 USD` of 1.08."""
+    """`1.08 USD` for 1.08."""
     return f"{write_amount(amount)} USD"
 
 
 class Spend(NamedTuple):
-    """So much money in a calendar's `period` (day, week, month), or in any `hours` one after the other."""
+    """An amount of money for a calendar `period` (day, week, month), or for a rolling window of `hours`."""
 
     amount: Decimal
     currency: str
@@ -136,7 +136,7 @@ SPEND = r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ([A-Z]{3}) (?:per (day|week|month)|in ([
 
 
 def parse_spend(text: str) -> Spend:
-    """`500 USD per month` or `500 USD in 30 days`. Raises `ValueError`, for nothing too."""
+    """Parses `500 USD per month` or `500 USD in 30 days`. Raises `ValueError`, also for 0."""
     match = re.fullmatch(SPEND, text)
     if match is None or not Decimal(match[1]):
         raise ValueError(text)
@@ -145,6 +145,6 @@ def parse_spend(text: str) -> Spend:
 
 
 def write_spend(spend: Spend) -> str:
-    """As `parse_spend` reads it; days are written as hours."""
+    """The text that `parse_spend` reads; days are written as hours."""
     when = f"per {spend.period}" if spend.period else f"in {spend.hours} hours"
     return f"{write_amount(spend.amount)} {spend.currency} {when}"

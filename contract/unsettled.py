@@ -1,4 +1,4 @@
-"""What is unsettled of a request until it is over. It travels beside the request's record, which only says what was."""
+"""The unsettled state of a request until its end: kept outside the request record, which only has facts."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ if TYPE_CHECKING:
 
 
 class Transcript:
-    """The request that one attempt got (None until it is sent), and the words of its answer so far.
+    """The request of one attempt (None until it is sent), and the text of its response so far.
 
-    Both are let go of as soon as the attempt's usage is counted: see `access.ledger.prices`.
+    Both are released as soon as the attempt's usage is counted: see `access.ledger.prices`.
     """
 
-    __slots__ = ("asked", "attempt", "said")
+    __slots__ = ("attempt", "request", "texts")
 
     def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
-        self.asked: ChatRequest | EmbeddingRequest | None = None
-        self.said: list[str] = []
+        self.request: ChatRequest | EmbeddingRequest | None = None
+        self.texts: list[str] = []
 
-    def add(self, words: str) -> None:
-        """More of the answer."""
-        self.said.append(words)
+    def add(self, text: str) -> None:
+        """Adds text of the response."""
+        self.texts.append(text)
         self.attempt.uncounted = True
 
 
 class Unsettled:
-    """Of one request. The surface makes it, the path fills it, and it is settled once, at the end."""
+    """The unsettled state of one request. The surface creates it, the phases fill it, and it is settled at the end."""
 
     __slots__ = ("due", "pending_call", "ticket", "transcripts")
 
     def __init__(self) -> None:
-        # Whether what it has cost is yet to be written down. What is answered before its path begins costs nothing.
+        # Whether the cost is not recorded yet. A request that is answered before its first phase costs nothing.
         self.due = False
-        # What the request was admitted with; None where nothing limits it.
+        # The ticket; None if nothing limits the request.
         self.ticket: Ticket | None = None
-        # Of its attempts.
+        # The transcripts of its attempts.
         self.transcripts: list[Transcript] = []
-        # Done when the call that others read too is over. It may outlast its first caller.
+        # Done when the shared call ends, which may outlast its first caller.
         self.pending_call: asyncio.Future[None] | None = None
 
     @property
     def call_pending(self) -> bool:
-        """Whether its call is not over, so that nobody knows yet what it takes."""
+        """Whether the shared call is still in flight, so that its usage is unknown."""
         return self.pending_call is not None and not self.pending_call.done()

@@ -1,8 +1,8 @@
-"""Bounds for one kind of slow work, shared fairly between callers: threads, and turns of calls that only wait.
+"""Concurrency limits for one kind of slow work, shared fairly between callers: threads, and turns of async calls.
 
-Each kind of work has bounds of its own, so that slow tools never keep a guardrail waiting. Within a kind each caller
-has a queue, and the queues take turns: what one caller asks too much of delays that caller. A thread can't be
-stopped from outside, so long work is cut into slices, each asked for by itself.
+Each kind of work has its own limit, so that slow tools never delay a guardrail. Within a kind each caller has a queue,
+and the queues take turns: a caller with too much work delays only itself. A thread can't be stopped from outside, so
+long work is split into slices, which are submitted separately.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ T = TypeVar("T")
 
 
 class Turns:
-    """Lets so many pieces of work run at the same time. Belongs to one event loop."""
+    """Limits the pieces of work that run at the same time. Belongs to one event loop."""
 
     def __init__(self, name: str, most: int = 1, most_waiting: int = 1000) -> None:
         """`most_waiting` is how many pieces of work one caller may have in its queue."""
         self._name = name
         self._most = most
-        # Of several no caller gets the last one: what can't be interrupted would keep everybody else out.
+        # With several turns no caller gets the last one: work that can't be interrupted would block all others.
         self._most_of_one = max(1, most - 1)
         self._most_waiting = most_waiting
         self._running: dict[str, int] = {}
@@ -40,11 +40,11 @@ class Turns:
     async def take(self, caller: str) -> None:
         """Waits for the caller's turn; `leave` ends it. Raises `TooManyRequests`.
 
-        Who stops waiting gives up its place in the queue.
+        Cancelling gives up the place in the queue.
         """
         queue = self._queues.setdefault(caller, deque())
         if len(queue) >= self._most_waiting:
-            raise TooManyRequests(f"Too much of your work waits already ({self._name})", retry_after_s=1.0)
+            raise TooManyRequests(f"Too much of your work is queued already ({self._name})", retry_after_s=1.0)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue.append(turn)
         self._fill()
@@ -52,12 +52,12 @@ class Turns:
             await turn
         except BaseException:
             if turn.done() and not turn.cancelled():
-                # The turn came as the caller left.
+                # The turn was granted while the caller was cancelled.
                 self.leave(caller)
             raise
 
     def leave(self, caller: str) -> None:
-        """The work of a turn is done."""
+        """Ends a turn: its work is done."""
         left = self._running.pop(caller) - 1
         if left:
             self._running[caller] = left
@@ -66,7 +66,7 @@ class Turns:
             self._all_done.set_result(None)
 
     async def finished(self, within_s: float) -> None:
-        """Waits until no work runs, at most so long."""
+        """Waits until no work runs, at most `within_s` seconds."""
         if self._running:
             self._all_done = asyncio.get_running_loop().create_future()
             await asyncio.wait({self._all_done}, timeout=within_s)
@@ -81,7 +81,7 @@ class Turns:
             self.leave(caller)
 
     def _fill(self) -> None:
-        """Starts what may start now: one piece of work of each caller in turn."""
+        """Grants the free turns, one per caller in rotation."""
         for caller in list(self._queues):
             if sum(self._running.values()) >= self._most:
                 return
@@ -98,7 +98,7 @@ class Turns:
                 del self._queues[caller]
 
     def close(self) -> None:
-        """What waits is cancelled."""
+        """Cancels queued work."""
         for queue in self._queues.values():
             for turn in queue:
                 turn.cancel()
@@ -114,9 +114,9 @@ class WorkPool:
         self._turns = Turns(name, threads, most_waiting)
 
     async def run(self, caller: str, work: Callable[..., T], *arguments: Any) -> T:
-        """What `work(*arguments)` gives, run in the caller's turn. Raises what it raises, and `TooManyRequests`.
+        """Runs `work(*arguments)` in the caller's turn; returns its result. Raises its errors, and `TooManyRequests`.
 
-        Who stops waiting gives up its place in the queue; work that has begun runs to its end.
+        Cancelling removes queued work; work that has begun runs to its end.
         """
         await self._turns.take(caller)
         try:
@@ -124,17 +124,17 @@ class WorkPool:
         except BaseException:
             self._turns.leave(caller)
             raise
-        # The turn is the thread's: it ends with the work, not with who waits for it.
+        # The turn belongs to the thread: it ends with the work, not when the caller stops waiting.
         running.add_done_callback(lambda _: self._turns.leave(caller))
         return await asyncio.shield(running)
 
     def close(self) -> None:
-        """Lets go of the threads; what has begun runs to its end, what waits is cancelled."""
+        """Stops the threads; running work ends normally, queued work is cancelled."""
         self._turns.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 def caller_of(exchange: Exchange) -> str:
-    """Whose turn a request's work takes: its app's, and within it its user's where the app names one."""
+    """The queue for a request's work: that of its app, or of its user if the app names one."""
     caller = exchange.caller
     return f"{caller.app}/{exchange.user}" if caller is not None else ""

@@ -1,7 +1,9 @@
-"""Draws `docs/architecture.svg`: the path of a request and the floors of the house. `python deploy/path_picture.py`.
+"""Draws `docs/concepts/architecture.svg`: the path of a request and the floors of the house.
 
 The steps are the table at the top of `gateway/engine/pipeline.py`, and `Pipeline.handle` must call them in that order;
 the floors are those that `tests/architecture/floors.py` holds every import to.
+
+`python deploy/path_picture.py` draws it again.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = ROOT / "gateway/engine/pipeline.py"
-PICTURE = ROOT / "docs/architecture.svg"
+PICTURE = ROOT / "docs/concepts/architecture.svg"
 # What `Pipeline.handle` calls for each step of its table.
 CALLS = {
     "admit": "_admit",
@@ -24,7 +26,7 @@ CALLS = {
     "route": "_resolve_route",
     "context": "construct",
     "dispatch": "_answer",
-    "guard output": "_checked",
+    "guard output": "_check_output",
 }
 _ROW = re.compile(r"    (?P<name>\S+(?: \S+)*)  +(?P<what>\S.*?)(?:  +(?P<where>\S.*))?\Z")
 _GREY, _INK = "#4a5568", "#1a202c"

@@ -1,1 +1,1 @@
-"""Checks on what goes in and what comes out."""
+"""Checks on requests and answers."""

@@ -1,7 +1,7 @@
-"""Prompts unlike those that an app's users send: compared with the app's own traffic, and never more than noted.
+"""Flags prompts that differ from an app's own traffic; never blocks them.
 
-The last few hundred prompts are kept as embeddings, lengths and shares of signs, never as words. What is unusual is
-what lies beyond all but a small share of them.
+Stores the last few hundred prompts per app as embeddings, lengths and shares of special characters, never as text. A
+prompt is unusual if it exceeds the limits that all but a small share of them stay within.
 """
 
 from __future__ import annotations
@@ -34,22 +34,23 @@ if TYPE_CHECKING:
 
 REMEMBERED = 500
 NEAREST = 5
-# The share of signs is counted in so many characters.
-_SHOWN = 20_000
-# The distances between those remembered are measured anew after so many more.
+# Characters in which the share of special characters is counted.
+_SAMPLE_CHARACTERS = 20_000
+# New prompts after which the limits are measured again.
 _REFRESH = 50
 
 
 class AnomalyConfig(Guardrail):
-    """Prompts unlike those that the app's users send. They are only noted."""
+    """Prompts that differ from the app's usual traffic. They are only flagged."""
 
-    kind: Literal["anomaly"] = Field(description="Prompts unlike the app's own traffic; only noted.")
+    kind: Literal["anomaly"] = Field(description="Prompts that differ from the app's own traffic; only flagged.")
     sides: ClassVar[frozenset[str]] = frozenset({"input"})
     steps: ClassVar[frozenset[str]] = frozenset({"flag"})
-    after: Whole = Field(default=200, ge=10, description="How many prompts of an app it must have seen first.")
-    share: Percentage = Field(default=0.01, description="The share of usual prompts that may be noted.")
+    after: Whole = Field(default=200, ge=10, description="How many prompts of an app it must observe first.")
+    share: Percentage = Field(default=0.01, description="The share of usual prompts that may be flagged.")
     on_error: Literal["closed", "open"] = Field(
-        default="open", description="What it means when it breaks or is too slow: refuse with 503, or let pass."
+        default="open",
+        description="What to do if it fails or is too slow: refuse with 503 (closed), or let the text pass (open).",
     )
 
     @classmethod
@@ -65,11 +66,11 @@ class AnomalyConfig(Guardrail):
     def request_check(self, name: str, parts: GuardrailParts) -> InputCheck:
         """See `Guardrail.request_check`."""
         policy = self.policy(name, parts, {"*": "flag"})
-        return AnomalyGuard(policy, parts.embeddings(), parts.kept(name, AppTraffic), self.after, self.share)
+        return AnomalyGuard(policy, parts.embeddings(), parts.state(name, AppTraffic), self.after, self.share)
 
 
 class Traffic:
-    """What one app's prompts have been like."""
+    """The recent prompts of one app, as features."""
 
     def __init__(self) -> None:
         self._rows: deque[tuple[NDArray[np.float32], float, float]] = deque(maxlen=REMEMBERED)
@@ -80,29 +81,29 @@ class Traffic:
         return len(self._rows)
 
     def add(self, vector: NDArray[np.float32], size: float, signs: float) -> None:
-        """One more prompt."""
+        """Adds a prompt."""
         self._rows.append((vector, size, signs))
         self._since += 1
 
     def unusual(self, vector: NDArray[np.float32], size: float, signs: float, share: float) -> list[str]:
-        """In what the prompt differs from all but `share` of those before."""
+        """Returns how the prompt differs from all but `share` of the recent ones."""
         import numpy as np
 
         matrix = np.stack([row[0] for row in self._rows])
         if self._limits is None or self._since >= _REFRESH:
             self._limits, self._since = self._measure(matrix, share), 0
-        least_alike, longest, most_signs = self._limits
-        found = []
-        if _nearness(matrix @ vector) < least_alike:
-            found.append("unlike the app's traffic")
-        if size > longest + math.log(2):
-            found.append("unusually long")
-        if signs > most_signs + 0.1:
-            found.append("unusual signs")
-        return found
+        min_nearness, max_size, max_signs = self._limits
+        differences = []
+        if _nearness(matrix @ vector) < min_nearness:
+            differences.append("unlike the app's traffic")
+        if size > max_size + math.log(2):
+            differences.append("unusually long")
+        if signs > max_signs + 0.1:
+            differences.append("unusual signs")
+        return differences
 
     def _measure(self, matrix: NDArray[np.float32], share: float) -> tuple[float, float, float]:
-        """The limits beyond which `share` of those remembered lie, each compared with the others."""
+        """The limits that `share` of the recent prompts exceed, each compared with the others."""
         import numpy as np
 
         cosines = matrix @ matrix.T
@@ -115,7 +116,7 @@ class Traffic:
 
 
 class AppTraffic(dict[str, Traffic]):
-    """What each app's prompts have been like."""
+    """The traffic of each app."""
 
 
 def _nearness(cosines: NDArray[np.float32]) -> float:
@@ -131,7 +132,7 @@ class AnomalyGuard:
     def __init__(
         self, policy: Policy, vectors: EmbeddingMemo, traffic: dict[str, Traffic], after: int, share: float
     ) -> None:
-        """`traffic` by app; nothing is said before `after` prompts; `share` of usual prompts may be flagged."""
+        """`traffic` by app; flags nothing before `after` prompts; `share` of usual prompts may be flagged."""
         self.policy = policy
         self._vectors = vectors
         self._traffic = traffic
@@ -141,17 +142,19 @@ class AnomalyGuard:
     async def check(
         self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: AskAgain | None = None
     ) -> ChatRequest:
-        """The request as it was. Raises `GuardrailBroken`."""
-        asked = [message.text for message in request.messages if message.role == "user" and message.text.strip()]
-        if stage != "input" or not asked:
+        """Returns the request unchanged. Raises `GuardrailBroken`."""
+        prompts = [message.text for message in request.messages if message.role == "user" and message.text.strip()]
+        if stage != "input" or not prompts:
             return request
         try:
             async with asyncio.timeout(self.policy.timeout_s):
-                found = await self._unusual(asked[-1], exchange.caller.app if exchange.caller is not None else "")
+                differences = await self._unusual(
+                    prompts[-1], exchange.caller.app if exchange.caller is not None else ""
+                )
         except Exception as error:
             self.policy.failed(error, stage, exchange)
             return request
-        for rule, count in Counter(found).items():
+        for rule, count in Counter(differences).items():
             exchange.findings.append(Finding(self.policy.name, rule, "flag", stage, count, shadow=self.policy.shadow))
         return request
 
@@ -161,9 +164,9 @@ class AnomalyGuard:
         vector = np.asarray(await self._vectors.of(text), dtype=np.float32).mean(0)
         vector /= max(1e-9, float(np.linalg.norm(vector)))
         size = math.log1p(len(text))
-        shown = text[:_SHOWN]
-        signs = sum(not (letter.isalnum() or letter.isspace()) for letter in shown) / len(shown)
+        sample = text[:_SAMPLE_CHARACTERS]
+        signs = sum(not (letter.isalnum() or letter.isspace()) for letter in sample) / len(sample)
         traffic = self._traffic.setdefault(app, Traffic())
-        found = traffic.unusual(vector, size, signs, self._share) if len(traffic) >= self._after else []
+        differences = traffic.unusual(vector, size, signs, self._share) if len(traffic) >= self._after else []
         traffic.add(vector, size, signs)
-        return found
+        return differences

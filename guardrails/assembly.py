@@ -1,4 +1,4 @@
-"""The guardrails of a pipeline from their configs: each is asked for the checks that it has."""
+"""Builds a pipeline's guardrails from their configs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from config.guardrails import GuardrailConfig
-    from guardrails.component import Shared
+    from guardrails.component import GuardrailServices
 
 T = TypeVar("T")
 
@@ -20,20 +20,20 @@ def chain(
     configs: Mapping[str, GuardrailConfig],
     inputs: Sequence[str],
     outputs: Sequence[str],
-    shared: Shared,
+    services: GuardrailServices,
     redis_url: str | None = None,
 ) -> Chain:
-    """The guardrails of one pipeline by their names. Raises `ValueError`; of `shared` only what is needed is opened."""
-    # The catalog's base of this seam: every kind that a file can name is made from it.
+    """Builds the guardrails of one pipeline. Raises `ValueError`; opens only the `services` that they need."""
+    # The catalog ensures that every kind in a config file subclasses `Guardrail`.
     guardrails = cast("Mapping[str, Guardrail]", configs)
-    parts = GuardrailParts(shared, redis_url)
+    parts = GuardrailParts(services, redis_url)
     on_input = [(name, guardrails[name]) for name in inputs]
     on_output = [(name, guardrails[name]) for name in outputs]
     return Chain(
         _present(each.request_check(name, parts) for name, each in on_input),
         _present(each.stream_check(name, parts) for name, each in on_output),
         [
-            # What can go on sentence by sentence is judged before the whole is held back.
+            # Sentence checks run first: they pass text on before a check holds back the complete answer.
             *_present(each.sentence_check(name, parts) for name, each in on_output),
             *_present(each.answer_check(name, parts) for name, each in on_output),
         ],

@@ -1,4 +1,4 @@
-"""Brands in answers: one's own spoken of badly, a competitor's spoken of well, or named at all."""
+"""Finds brands in answers: negative mentions of your own, positive mentions of competitors, or any mention."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from guardrails.component import Guardrail, GuardrailParts
 from guardrails.judges.grounds import SENTENCE
 from guardrails.keywords import KeywordFinder
 from guardrails.sentences import SentenceGuard
-from guardrails.sentiment import leaning
+from guardrails.sentiment import sentiment
 from guardrails.span import Span
 
 if TYPE_CHECKING:
@@ -24,23 +24,27 @@ OWN, COMPETITOR = "own_brand", "competitor"
 
 
 class BrandConfig(Guardrail):
-    """Brands in answers: one's own spoken of badly, competitors spoken of well."""
+    """Brands in answers: negative mentions of your own brand, positive mentions of competitors."""
 
     needs = (("own",), ("competitors",))
 
-    kind: Literal["brand"] = Field(description="One's own brand spoken of badly, competitors spoken of well.")
+    kind: Literal["brand"] = Field(description="Negative mentions of your own brand, positive mentions of competitors.")
     sides: ClassVar[frozenset[str]] = frozenset({"output"})
     steps: ClassVar[frozenset[str]] = frozenset({"flag", "mask", "block"})
-    own: tuple[str, ...] = Field(default=(), description="Your own names.")
-    competitors: tuple[str, ...] = Field(default=(), description="The names of others.")
-    when_own: Literal["negative", "any"] = Field(default="negative", description="When your own names are found.")
-    when_competitor: Literal["positive", "any"] = Field(default="any", description="When others' names are found.")
+    own: tuple[str, ...] = Field(default=(), description="The names of your own brands.")
+    competitors: tuple[str, ...] = Field(default=(), description="The names of competitors.")
+    when_own: Literal["negative", "any"] = Field(
+        default="negative", description="Which mentions of your own names count."
+    )
+    when_competitor: Literal["positive", "any"] = Field(
+        default="any", description="Which mentions of competitors count."
+    )
     then: Then = Field(default=("flag",), description="What happens: flag, mask the name, or block.")
 
     @model_validator(mode="after")
     def _named(self) -> BrandConfig:
         if not self.own and not self.competitors:
-            raise wrong("there are no names", "list them under own or competitors")
+            raise wrong("there are no names", "list names under own or competitors")
         return self
 
     def holds_back(self, side: Side) -> str:
@@ -61,17 +65,17 @@ class BrandJudge:
     def __init__(
         self, own: Sequence[str], competitors: Sequence[str], *, any_own: bool = False, any_competitor: bool = False
     ) -> None:
-        """`any_...`: whenever it is named; otherwise the own brand spoken of badly, competitors spoken of well."""
+        """With `any_...` every mention counts; otherwise negative ones of own names, positive ones of competitors."""
         self._names = KeywordFinder({OWN: own, COMPETITOR: competitors})
         self._any = {OWN: any_own, COMPETITOR: any_competitor}
 
     async def find(self, text: str, request: ChatRequest, caller: str = "") -> Sequence[Span]:
         """See `SentenceJudge.find`."""
-        found: list[Span] = []
+        spans: list[Span] = []
         for sentence in SENTENCE.finditer(text):
             for name in self._names.find(sentence[0]):
-                side = leaning(sentence[0], name.start, name.end)
+                side = sentiment(sentence[0], name.start, name.end)
                 if self._any[name.kind] or (side < 0 if name.kind == OWN else side > 0):
                     start = sentence.start()
-                    found.append(Span(start + name.start, start + name.end, name.kind))
-        return found
+                    spans.append(Span(start + name.start, start + name.end, name.kind))
+        return spans

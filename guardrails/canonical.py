@@ -1,7 +1,7 @@
-"""A text as a reader sees it, whatever tricks it was written with, and where each letter of that came from.
+"""Undoes obfuscation: reads a text as a human would, and maps each character back to the original.
 
-Unicode look-alikes, letters that can't be seen, letters set apart by spaces, and what is written in base64, hex, URL
-escapes or rot13 are read as what they stand for; a span of a view leads back to a span of the original.
+Resolves Unicode look-alikes, invisible characters, letters separated by spaces, and text in base64, hex, URL escapes or
+rot13. A span in a view maps to a span in the original text.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _SPELLED = re.compile(
     r"(?i)&(?:#\d{2,5}|#x[0-9a-f]{2,5}|commat|period|plus|nbsp);?|\\u(?P<code>00[0-9a-f]{2})"
     r"|(?P<at>\s?[\[({<]\s?(?:at|ät)\s?[\])}>]\s?)|(?P<dot>\s?[\[({<]\s?(?:dot|punkt|point|punto)\s?[\])}>]\s?)"
 )
-# Letters that can't be seen, and letters and digits in wide, mathematical, circled or foreign dress.
-_DRESSED = re.compile(
+# Invisible characters, and full-width, mathematical, circled or non-Latin variants of letters and digits.
+_STYLED = re.compile(
     _INVISIBLE.pattern
     + "|[\u00b2\u00b3\u00b9\u0660-\u0669\u06f0-\u06f9\u0966-\u096f\u09e6-\u09ef\u2070-\u2089\u2460-\u249b"
     "\u24b6-\u24ea\ufe50-\ufe6b\uff01-\uff5e\U0001d400-\U0001d7ff]"
@@ -50,7 +50,7 @@ MAX_VIEWS = 24
 
 
 class View(msgspec.Struct, frozen=True):
-    """One reading of a text: `start` and `end` bound what it was read from, `places` if any each letter's origin."""
+    """One reading of a text: `start` and `end` bound its source; `places` maps each character to its origin."""
 
     text: str
     start: int
@@ -59,7 +59,7 @@ class View(msgspec.Struct, frozen=True):
     how: str = "plain"
 
     def origin(self, start: int, end: int) -> tuple[int, int]:
-        """Where `[start, end)` of this view stands in the original."""
+        """The span of the original that `[start, end)` of this view comes from."""
         if self.places is None or start >= end:
             return self.start, self.end
         first, last = self.places[start], self.places[end - 1]
@@ -67,40 +67,41 @@ class View(msgspec.Struct, frozen=True):
 
 
 def views(text: str) -> Iterator[View]:
-    """The text as seen, then what is hidden in it, to a depth of two."""
-    seen = _seen(text)
-    yield seen
+    """Yields the text as displayed, then the texts hidden in it, up to two levels deep."""
+    yield _displayed(text)
     yield from itertools.islice(_hidden(text), MAX_VIEWS)
 
 
 def disguises(text: str) -> Iterator[View]:
-    """Readings of a text that hides something a form would find: letters that can't be seen or are dressed up, and
-    what is encoded. None for nearly every text; far cheaper than `views`, which also solves riddles."""
-    if not text.isascii() and _DRESSED.search(text) is not None:
-        yield View(*_undressed(text))
+    """Yields readings without styled or invisible characters, and decoded texts, for pattern searches.
+
+    Yields none for almost all texts; far cheaper than `views`, which also tries rot13, leetspeak and reversal.
+    """
+    if not text.isascii() and _STYLED.search(text) is not None:
+        yield View(*_normalize(text))
     if (view := _spelled(text)) is not None:
         yield view
     for start, end, decoded, how in itertools.islice(_encoded(text), MAX_VIEWS):
         yield View(decoded, start, end, None, how)
 
 
-def _seen(text: str) -> View:
+def _displayed(text: str) -> View:
     if text.isascii() and not _SPACED.search(text):
         return View(text, 0, len(text), range(len(text)))
-    plain, _, size, places, _ = _undressed(text, _LOOKALIKES)
+    plain, _, size, places, _ = _normalize(text, _LOOKALIKES)
     return _close_up(plain, list(places), size)
 
 
-def _undressed(
+def _normalize(
     text: str, alike: Mapping[int, int] = MappingProxyType({})
 ) -> tuple[str, int, int, tuple[int, ...], str]:
-    """The fields of a view without what can't be seen, each letter in its plainest form."""
+    """The fields of a view without invisible characters, each character in its plainest form."""
     letters: list[str] = []
     places: list[int] = []
     for place, letter in enumerate(text):
         if _INVISIBLE.match(letter):
             continue
-        # NFKC keeps the digits of other scripts as they are.
+        # NFKC does not convert digits of other scripts.
         digit = unicodedata.digit(letter, None)
         plain = letter if letter.isascii() else unicodedata.normalize("NFKC", letter) if digit is None else str(digit)
         for each in plain.translate(alike):
@@ -110,7 +111,7 @@ def _undressed(
 
 
 def _close_up(text: str, places: list[int], size: int) -> View:
-    """Words whose letters stand apart, written together."""
+    """Joins words whose letters are separated."""
     drop: set[int] = set()
     for match in _SPACED.finditer(text):
         drop |= set(range(match.start() + 1, match.end(), 2))
@@ -133,7 +134,7 @@ def _hidden(text: str, depth: int = 2) -> Iterator[View]:
 
 
 def _spelled(text: str) -> View | None:
-    """The text with signs that were spelled out as signs: `&#64;`, `\\u0040`, `(at)`. None where there are none."""
+    """The text with spelled-out characters resolved: `&#64;`, `\\u0040`, `(at)`. None if there are none."""
     if _SPELLED.search(text) is None:
         return None
     letters: list[str] = []
@@ -183,7 +184,7 @@ def _encoded(text: str) -> Iterator[tuple[int, int, str, str]]:
 
 
 def _decodings(text: str) -> Iterator[View]:
-    """Other readings of a text; those that go letter by letter know where each letter comes from."""
+    """Yields other readings of a text; letter-by-letter ones map each character to its origin."""
     for start, end, decoded, how in _encoded(text):
         yield View(decoded, start, end, None, how)
     letters = range(len(text))
@@ -211,7 +212,7 @@ def _from_base64(code: str) -> bytes:
 
 
 def _text_of(raw: bytes) -> str | None:
-    """The bytes as text, if that is what they are."""
+    """The bytes as text; None if they are not readable text."""
     if len(raw) < 8:
         return None
     try:

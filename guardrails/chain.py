@@ -1,4 +1,4 @@
-"""The guardrails of one pipeline, in the order of its YAML: on the way in, on what the context adds, on the way out."""
+"""Runs a pipeline's guardrails in config order: on the request, on the added context, and on the answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from contract.messages import ChatRequest, EmbeddingRequest, Message, Text
 from contract.stock import StockReply
 from guardrails.checks import RequestMasker
-from guardrails.masking.answers import sent_words
+from guardrails.masking.answers import caller_text
 from guardrails.stream import SpanFilter
 from guardrails.verdict import StockAnswer
 
@@ -33,13 +33,13 @@ class Chain:
         outputs: Sequence[AnswerFinder] = (),
         answers: Sequence[AnswerCheck] = (),
     ) -> None:
-        """`outputs` work on an answer as it streams, `answers` on the whole of it."""
+        """`outputs` check an answer while it streams, `answers` check sentences or the complete answer."""
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self.answers = tuple(answers)
 
     async def open(self, request: ChatRequest, exchange: Exchange, again: AskAgain | None = None) -> GuardedRequest:
-        """See `Guards.open`. Without `again` no judge is asked."""
+        """See `Guards.open`. Without `again` no judge model is called."""
         guarded = GuardedRequest(self, request, exchange, again)
         await guarded.guard("input")
         return guarded
@@ -48,13 +48,13 @@ class Chain:
         """See `Guards.embed`."""
         if not self.inputs:
             return request
-        asked = ChatRequest(
+        chat_request = ChatRequest(
             dialect=request.dialect,
             model=request.model,
             messages=tuple(Message("user", (Text(text),)) for text in request.texts),
             user=request.user,
         )
-        guarded = GuardedRequest(self, asked, exchange, hint=False)
+        guarded = GuardedRequest(self, chat_request, exchange, hint=False)
         await guarded.guard("input")
         if guarded.answer is not None:
             raise guarded.policy_of_answer.blocked("embeddings", "input")
@@ -76,7 +76,7 @@ class GuardedRequest:
     ) -> None:
         self.request = request
         self._sent = request
-        self._sent_words: str | None = None
+        self._sent_text: str | None = None
         self._again = again
         self.answer: Reply | None = None
         self._chain = chain
@@ -96,7 +96,7 @@ class GuardedRequest:
         self.policy_of_answer: Policy
 
     async def guard(self, stage: Stage) -> None:
-        """Passes the request through every guardrail in order."""
+        """Runs every guardrail on the request in order."""
         for policy, check in self._steps:
             started = time.perf_counter()
             before = len(self._exchange.findings)
@@ -107,8 +107,8 @@ class GuardedRequest:
                 self.policy_of_answer = policy
                 return
             finally:
-                found = [f"{each.rule}: {each.action}" for each in self._exchange.findings[before:]]
-                self._exchange.record(f"guard {policy.name}", started, {"stage": stage, "findings": found})
+                findings = [f"{each.rule}: {each.action}" for each in self._exchange.findings[before:]]
+                self._exchange.record(f"guard {policy.name}", started, {"stage": stage, "findings": findings})
 
     async def add(self, request: ChatRequest) -> ChatRequest:
         """See `Guarded.add`."""
@@ -137,8 +137,8 @@ class GuardedRequest:
             try:
                 reply = await answer.check(self.request, reply, self._exchange, again)
             finally:
-                found = [f"{each.rule}: {each.action}" for each in self._exchange.findings[before:]]
-                self._exchange.record(f"guard {answer.policy.name}", started, {"stage": "output", "findings": found})
+                findings = [f"{each.rule}: {each.action}" for each in self._exchange.findings[before:]]
+                self._exchange.record(f"guard {answer.policy.name}", started, {"stage": "output", "findings": findings})
         return reply
 
     def filters(self) -> tuple[OutputFilter, ...]:
@@ -156,7 +156,7 @@ class GuardedRequest:
         return tuple(filters)
 
     def _was_sent(self, text: str) -> bool:
-        """Whether the caller knows it, for it was in what it sent."""
-        if self._sent_words is None:
-            self._sent_words = sent_words(self._sent)
-        return text in self._sent_words or any(masking.allows(text) for masking in self._maskings)
+        """Whether the caller's own request contains the text."""
+        if self._sent_text is None:
+            self._sent_text = caller_text(self._sent)
+        return text in self._sent_text or any(masking.allows(text) for masking in self._maskings)

@@ -1,4 +1,4 @@
-"""The seam of the guardrails: what one of them may be on the way in and on the way out."""
+"""The guardrail protocols: the checks that a guardrail can implement on requests and answers."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 
 class Finder(Protocol):
-    """Finds what it looks for. Pure, and about a millisecond a kilobyte at most."""
+    """Searches a text. Pure; takes at most about a millisecond per kilobyte."""
 
     def find(self, text: str) -> list[Span]:
-        """By place, without overlaps."""
+        """Returns spans ordered by position, without overlaps."""
         ...
 
 
 class InputCheck(Protocol):
-    """A guardrail that checks a request on its way in."""
+    """A guardrail that checks requests."""
 
     policy: Policy
 
     async def check(
         self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: AskAgain | None = None
     ) -> ChatRequest:
-        """The request as it may go on; `again` asks a model, for those that do.
+        """Returns the request to pass on; `again` calls a model, for checks that use one.
 
         Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`.
         """
@@ -40,7 +40,7 @@ class InputCheck(Protocol):
 
 
 class RequestMasking(Protocol):
-    """What a `RequestMasker` did to one request, until the end of its answer."""
+    """The masking of one request by a `RequestMasker`, until its answer ends."""
 
     async def check(
         self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: AskAgain | None = None
@@ -49,38 +49,38 @@ class RequestMasking(Protocol):
         ...
 
     def reveal(self, request: ChatRequest) -> ChatRequest:
-        """The request as it was, for those who may see it."""
+        """Returns the request with the original values, for recipients that may see them."""
         ...
 
     def reveal_arguments(self, tool: str, arguments: str) -> str:
-        """A tool's arguments with the values, if it may have them."""
+        """Returns a tool's arguments with the original values, if the tool may receive them."""
         ...
 
     def allows(self, text: str) -> bool:
-        """Whether `text` is a value that the caller sent."""
+        """Whether the caller sent the value `text`."""
         ...
 
     def filter(self) -> OutputFilter | None:
-        """What the answer passes; None when there is nothing to put back."""
+        """The filter that restores values in the answer; None if nothing was masked."""
         ...
 
 
 class RequestMasker:
-    """A guardrail that takes values out of a request and puts them back into the answer."""
+    """A guardrail that masks values in a request and restores them in the answer."""
 
     policy: Policy
 
     def masking(self, request: ChatRequest, app: str, *, hint: bool = True) -> RequestMasking:
-        """What it does to one request of `app`. `hint`: the model may be told in a line what stands for the values."""
+        """Masks one request of `app`. `hint`: whether a system message may explain the tags to the model."""
         raise NotImplementedError
 
     @property
     def kinds(self) -> frozenset[str]:
-        """What it looks for."""
+        """The kinds of values that it finds."""
         raise NotImplementedError
 
     async def spans(self, text: str) -> Sequence[Span]:
-        """All that it looks for in one text, whatever is done about it."""
+        """All spans in a text, whatever action applies to them."""
         raise NotImplementedError
 
 
@@ -89,18 +89,18 @@ class AnswerFinder(Protocol):
 
     policy: Policy
     spares_sent: bool
-    """Whether what the caller sent itself may stand in the answer."""
+    """Whether the answer may contain values that the caller sent."""
 
     def finder_for(self, request: ChatRequest) -> Finder:
-        """What searches the answer to `request`."""
+        """The finder for the answer to `request`."""
         ...
 
 
 class AnswerCheck(Protocol):
-    """A guardrail that needs sentences of an answer, or the whole of it."""
+    """A guardrail that needs complete sentences of an answer, or the complete answer."""
 
     policy: Policy
 
     async def check(self, request: ChatRequest, reply: Reply, exchange: Exchange, again: AskAgain) -> Reply:
-        """The reply as it may go on: the same, mended, or another. Raises `GatehouseError`."""
+        """Returns the reply to pass on: the same, a repaired or another one. Raises `GatehouseError`."""
         ...

@@ -1,4 +1,4 @@
-"""A guardrail made of a classifier: what a text as a whole is, judged by its embedding."""
+"""A guardrail that classifies complete texts by their embeddings."""
 
 from __future__ import annotations
 
@@ -21,22 +21,20 @@ _REMEMBERED = 4096
 
 
 class Classifier(Protocol):
-    """Judges texts."""
+    """Classifies texts."""
 
     async def rules(self, text: str, again: AskAgain | None = None, caller: str = "") -> list[str]:
-        """What is wrong with the text; empty for most. `again` asks a model, for those that do.
+        """Returns the rules that the text breaks; usually none. `again` calls a model, for classifiers that use one.
 
-        `caller` is whose turn long work takes.
-
-        Raises what the embedder raises, and what the model's targets raise.
+        Long work is queued as `caller`. Raises the errors of the embedder and of the model's targets.
         """
         ...
 
 
 class ClassifierGuard:
-    """Judges the texts of a request.
+    """Classifies the texts of a request.
 
-    `last_only` looks at the user's last message alone, as for its topic; `passages` at what was retrieved as well.
+    With `last_only` only the user's last message (for its topic); with `passages` also retrieved passages.
     """
 
     def __init__(
@@ -53,36 +51,36 @@ class ClassifierGuard:
         self._authors = authors
         self._last_only = last_only
         self._passages = passages
-        # Earlier turns come again with every request: they are judged once.
+        # Every request repeats the earlier turns, so results are cached.
         self._judged: OrderedDict[int, tuple[str, ...]] = OrderedDict()
 
     async def check(
         self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: AskAgain | None = None
     ) -> ChatRequest:
-        """The request, if it may go on. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
+        """Returns the request if it may pass. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
         if stage == "context" and self._last_only:
             return request
         texts = self._texts(request)
         try:
             async with asyncio.timeout(self.policy.timeout_s):
                 caller = caller_of(exchange)
-                found = [rule for text in texts for rule in await self._rules(text, again, caller)]
+                broken = [rule for text in texts for rule in await self._rules(text, again, caller)]
         except Exception as error:
             self.policy.failed(error, stage, exchange, sum(map(len, texts)))
             return request
-        if found:
-            self.policy.decide(Counter(found), stage, exchange)
+        if broken:
+            self.policy.decide(Counter(broken), stage, exchange)
         return request
 
     def _texts(self, request: ChatRequest) -> list[str]:
         if self._last_only:
-            asked = [message.text for message in request.messages if message.role == "user" and message.text.strip()]
-            return asked[-1:]
+            prompts = [message.text for message in request.messages if message.role == "user" and message.text.strip()]
+            return prompts[-1:]
         texts: dict[str, None] = {}
 
         def note(text: str, author: Author) -> str:
             if author in self._authors:
-                # Retrieved passages are nobody's words; what is said of them is another guardrail's.
+                # Retrieved passages have no author here; another guardrail checks them.
                 texts[text if self._passages else read_blocks(text)[1]] = None
             return text
 
@@ -91,9 +89,9 @@ class ClassifierGuard:
 
     async def _rules(self, text: str, again: AskAgain | None, caller: str) -> tuple[str, ...]:
         key = hash(text)
-        known = self._judged.get(key)
-        if known is None:
-            known = self._judged[key] = tuple(await self._classifier.rules(text, again, caller))
+        rules = self._judged.get(key)
+        if rules is None:
+            rules = self._judged[key] = tuple(await self._classifier.rules(text, again, caller))
             if len(self._judged) > _REMEMBERED:
                 self._judged.popitem(last=False)
-        return known
+        return rules

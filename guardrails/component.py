@@ -1,7 +1,7 @@
-"""What the config of a guardrail is made from: its options, and the checks that it builds from them.
+"""The base class of guardrail configs: a kind's options, and the checks that it builds from them.
 
-A kind subclasses `Guardrail`, names its options as fields, and overrides the methods of the checks that it has. The
-class belongs into the kind's own module, and one line into the catalog.
+A kind subclasses `Guardrail`, declares its options as fields, and overrides the methods of the checks that it supports.
+The class goes into the kind's own module; the catalog needs one line for it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ DEFAULT_WORDS = "I can't help with that."
 HUMAN_WORDS = "I am handing this over to a person, who will answer you."
 
 
-class Shared(Protocol):
-    """What guardrails share with the rest of the process, opened when first asked for."""
+class GuardrailServices(Protocol):
+    """The process-wide services that guardrails use, opened on first use."""
 
     pools: Pools
     egress: Egress
@@ -40,56 +40,56 @@ class Shared(Protocol):
         ...
 
     def tagger(self) -> TaggerThread:
-        """The model of names and addresses. Raises `ValueError` where it can't be had."""
+        """The model that finds names and addresses. Raises `ValueError` if it is not available."""
         ...
 
-    def kept(self, owner: str, what: type[T]) -> T:
-        """What outlives a reload under a guardrail's name; made without arguments at the first call."""
+    def state(self, owner: str, what: type[T]) -> T:
+        """State under a guardrail's name that survives a reload; the first call creates it without arguments."""
         ...
 
     def rows(self, redis_url: str | None) -> RowStore:
-        """Where what conversations leave behind is kept: in a Redis, or here."""
+        """The store for the values of conversations: in Redis, or in memory."""
         ...
 
 
 class GuardrailParts:
     """What the guardrails of one pipeline are built with."""
 
-    def __init__(self, shared: Shared, redis_url: str | None = None) -> None:
-        self.pools = shared.pools
-        self.egress = shared.egress
-        self._shared = shared
+    def __init__(self, services: GuardrailServices, redis_url: str | None = None) -> None:
+        self.pools = services.pools
+        self.egress = services.egress
+        self._services = services
         self._redis_url = redis_url
         self._embeddings: EmbeddingMemo | None = None
 
     def embeddings(self) -> EmbeddingMemo:
-        """Embeddings of texts: one of a text serves every guardrail of the pipeline."""
+        """Embeddings, computed once per text for all guardrails of the pipeline."""
         if self._embeddings is None:
-            self._embeddings = EmbeddingMemo(self._shared.embedder())
+            self._embeddings = EmbeddingMemo(self._services.embedder())
         return self._embeddings
 
     def tagger(self) -> TaggerThread:
-        """See `Shared.tagger`."""
-        return self._shared.tagger()
+        """See `GuardrailServices.tagger`."""
+        return self._services.tagger()
 
-    def kept(self, owner: str, what: type[T]) -> T:
-        """See `Shared.kept`."""
-        return self._shared.kept(owner, what)
+    def state(self, owner: str, what: type[T]) -> T:
+        """See `GuardrailServices.state`."""
+        return self._services.state(owner, what)
 
     def rows(self) -> RowStore:
-        """Where what conversations leave behind is kept."""
-        return self._shared.rows(self._redis_url)
+        """The store for the values of conversations."""
+        return self._services.rows(self._redis_url)
 
 
 class Guardrail(GuardrailConfig):
-    """The base of every kind. Each method gives the check that the kind has at that place; None for none.
+    """The base class of every kind. Each method builds the kind's check for one place; None if it has none.
 
-    All of them raise `ValueError` for options that only show to be wrong when they are used. `name` is the guardrail's
+    All methods raise `ValueError` for options that are invalid only in combination or on use. `name` is the guardrail's
     name in the configuration.
     """
 
     def request_check(self, name: str, parts: GuardrailParts) -> InputCheck | RequestMasker | None:
-        """Checks or changes a request on its way in, what the context adds to it, and results of tools."""
+        """Checks or changes a request, the context added to it, and tool results."""
         return None
 
     def stream_check(self, name: str, parts: GuardrailParts) -> AnswerFinder | None:
@@ -97,25 +97,28 @@ class Guardrail(GuardrailConfig):
         return None
 
     def sentence_check(self, name: str, parts: GuardrailParts) -> AnswerCheck | None:
-        """Judges an answer sentence by sentence; each is held back until it is judged."""
+        """Judges an answer sentence by sentence; each sentence is held back until it has been judged."""
         return None
 
     def answer_check(self, name: str, parts: GuardrailParts) -> AnswerCheck | None:
-        """Judges the whole answer, which is held back; may ask again."""
+        """Judges the complete answer, which is held back; may call the model again."""
         return None
 
     def policy(
         self, name: str, parts: GuardrailParts, actions: Mapping[str, str] | None = None, say: str = HUMAN_WORDS
     ) -> Policy:
-        """What is done with findings: by what was found, `*` for all else; without `actions` the first step of `then`.
+        """The actions by rule, `*` for all others; without `actions` the first step of `then`.
 
-        `say` is what the caller reads when a person is to answer.
+        `say` is the answer that the caller gets when a person takes over.
         """
         if actions is None:
-            step, words = self.ordered_steps[0]
+            step, text = self.ordered_steps[0]
             actions = {"*": step}
-            say = words or (HUMAN_WORDS if step == "human" else DEFAULT_WORDS)
-        told = self.webhook
+            say = text or (HUMAN_WORDS if step == "human" else DEFAULT_WORDS)
+        webhook = self.webhook
+        handover = None
+        if webhook is not None:
+            handover = Handover(webhook.reveal(), parts.pools.webhook_calls, parts.egress)
         return Policy(
             name,
             cast("Mapping[str, Action]", actions),
@@ -123,5 +126,5 @@ class Guardrail(GuardrailConfig):
             shadow=self.shadow,
             fail_open=self.on_error == "open",
             timeout_s=self.timeout,
-            handover=Handover(told.reveal(), parts.pools.webhook_calls, parts.egress) if told is not None else None,
+            handover=handover,
         )

@@ -1,4 +1,4 @@
-"""What every kind of guardrail keeps, as tests that its author inherits. This needs pytest.
+"""Conformance tests that the author of a guardrail kind inherits. This needs pytest.
 
 class TestShouting(GuardrailConformance):
     config = ShoutingConfig
@@ -34,7 +34,7 @@ from guardrails.assembly import chain
 from guardrails.chain import Chain
 from guardrails.component import Guardrail, GuardrailParts
 from guardrails.masking.conversations import MemoryRows, RowStore
-from guardrails.personal.tagger_thread import TaggerThread, Tags
+from guardrails.personal.tagger_thread import TaggerThread, TaggingModel
 from guardrails.span import Span
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 NAME = "tested"
-# Models load and learn with the first case, on a machine that is busy with other tests.
+# Models load during the first case, possibly on a busy machine.
 _PATIENT: Mapping[str, Any] = MappingProxyType({"timeout": "60s"})
 _SIDES: tuple[Side, ...] = ("input", "output")
 
@@ -55,55 +55,55 @@ def _embedding_model() -> Model:
 
 
 @functools.cache
-def _tagger() -> Tags:
+def _tagger() -> TaggingModel:
     from guardrails.personal.tagger import open_tagger
 
     return open_tagger()
 
 
 class FakeServices:
-    """What the process lends to guardrails. Implements `guardrails.component.Shared`, with the models that ship."""
+    """Implements `guardrails.component.GuardrailServices` with the built-in models."""
 
     def __init__(self) -> None:
         self.pools = Pools()
         self.egress = DIRECT
         self._rows = MemoryRows()
-        self._kept: dict[tuple[str, type], object] = {}
+        self._state: dict[tuple[str, type], object] = {}
         self._embedders: list[AsyncEmbedder] = []
 
     def embedder(self) -> Embeds:
-        """See `Shared.embedder`."""
+        """See `GuardrailServices.embedder`."""
         from rag.async_embedder import AsyncEmbedder
 
         self._embedders.append(AsyncEmbedder(_embedding_model))
         return self._embedders[-1]
 
     def tagger(self) -> TaggerThread:
-        """See `Shared.tagger`."""
+        """See `GuardrailServices.tagger`."""
         return TaggerThread(_tagger(), self.pools.tagger)
 
-    def kept(self, owner: str, what: type[T]) -> T:
-        """See `Shared.kept`."""
-        found = self._kept.setdefault((owner, what), what())
-        assert isinstance(found, what)
-        return found
+    def state(self, owner: str, what: type[T]) -> T:
+        """See `GuardrailServices.state`."""
+        state = self._state.setdefault((owner, what), what())
+        assert isinstance(state, what)
+        return state
 
     def rows(self, redis_url: str | None) -> RowStore:
-        """See `Shared.rows`."""
+        """See `GuardrailServices.rows`."""
         return self._rows
 
     async def close(self) -> None:
-        """Ends all threads."""
+        """Stops all threads."""
         for embedder in self._embedders:
             await embedder.close()
         await self.pools.close()
 
 
 class FailingServices(FakeServices):
-    """What the process lends when none of its models works."""
+    """Services whose models all fail."""
 
     def embedder(self) -> Embeds:
-        """See `Shared.embedder`: it never loads."""
+        """See `GuardrailServices.embedder`: the model never loads."""
         from rag.async_embedder import AsyncEmbedder
         from rag.embedder import EmbedderAbsent
 
@@ -114,7 +114,7 @@ class FailingServices(FakeServices):
         return self._embedders[-1]
 
     def tagger(self) -> TaggerThread:
-        """See `Shared.tagger`: it fails on every text."""
+        """See `GuardrailServices.tagger`: the tagger fails on every text."""
 
         class Failing:
             def tag(self, text: str) -> list[Span]:
@@ -124,7 +124,7 @@ class FailingServices(FakeServices):
 
 
 class PiecewiseReply:
-    """An answer in pieces. Implements `contract.reply.Reply`."""
+    """A streamed answer in pieces. Implements `contract.reply.Reply`."""
 
     dialect = "openai"
     streamed = True
@@ -138,26 +138,27 @@ class PiecewiseReply:
         return self._deltas.pop(0) if self._deltas else None
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing: there is nothing to close."""
 
 
 class Outcome(NamedTuple):
-    """What became of a text: the words that went on, the findings, and whether it was stopped."""
+    """The result for a text: the text that passed, the findings, and whether it was stopped."""
 
-    words: str
+    text: str
     findings: tuple[Finding, ...]
     stopped: bool
 
     @property
     def rules(self) -> set[str]:
-        """What was found."""
+        """The rules of the findings."""
         return {each.rule for each in self.findings}
 
 
 class GuardrailConformance(ComponentConformance):
-    """`found` are texts in which it finds something, `passed` texts in which it finds nothing.
+    """`found` are texts with findings, `passed` texts without.
 
-    The user says them on the way in, and a model on the way out. The options say `then: block` where the kind can.
+    They are the user's message for input checks, and the model's answer for output checks. Set `then: block` in the
+    options if the kind supports it.
     """
 
     config: type[Guardrail]
@@ -166,44 +167,44 @@ class GuardrailConformance(ComponentConformance):
 
     @classmethod
     def kind(cls) -> str:
-        """The kind's name in a file."""
+        """The kind's name in a config file."""
         (kind,) = get_args(cls.config.model_fields["kind"].annotation)
         return str(kind)
 
     def request(self, text: str) -> ChatRequest:
-        """The request in which `text` is said."""
+        """A request that contains `text`."""
         return ChatRequest(dialect="openai", model="m", messages=(Message("user", (Text(text),)),))
 
-    def asked(self) -> ChatRequest:
-        """The request that an answer is given to."""
+    def answered_request(self) -> ChatRequest:
+        """The request whose answer is checked."""
         return self.request("Go on.")
 
     def model_says(self, text: str) -> str:
-        """What a model answers that the guardrail asks about `text`."""
-        raise AssertionError("this guardrail asks no model")
+        """The reply of the model that the guardrail calls about `text`."""
+        raise AssertionError("this guardrail calls no model: override model_says if it does")
 
     async def before(self, guards: Chain) -> None:
-        """What happens before each case, for a guardrail that learns from what it sees."""
+        """Prepares each case, for a guardrail that learns from traffic."""
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """One test for each side on which the kind may stand, and each case."""
+        """Generates a test for each side that the kind supports, and each case."""
         if "side" in metafunc.fixturenames:
             metafunc.parametrize("side", [each for each in _SIDES if each in self.config.sides])
         for name in ("found", "passed"):
             if f"{name}_text" in metafunc.fixturenames:
                 metafunc.parametrize(f"{name}_text", getattr(self, name), ids=lambda text: repr(text[:24]))
 
-    def test_it_has_cases_of_both_sorts(self) -> None:
-        """Texts in which it finds something, and texts in which it does not."""
+    def test_it_has_both_kinds_of_cases(self) -> None:
+        """Texts with findings, and texts without."""
         assert self.found
         assert self.passed
 
-    def test_it_is_built_for_each_side_and_holds_back_what_it_says(self, side: Side) -> None:
-        """`holds_back` agrees with the checks that there are."""
+    def test_it_is_built_for_each_side_and_states_what_it_holds_back(self, side: Side) -> None:
+        """`holds_back` matches the checks of the kind."""
 
-        async def built(lent: FakeServices) -> None:
+        async def build(services: FakeServices) -> None:
             guardrail = self._read()
-            parts = GuardrailParts(lent)
+            parts = GuardrailParts(services)
             stream = guardrail.stream_check(NAME, parts)
             sentence = guardrail.sentence_check(NAME, parts)
             answer = guardrail.answer_check(NAME, parts)
@@ -211,82 +212,82 @@ class GuardrailConformance(ComponentConformance):
                 assert guardrail.request_check(NAME, parts) is not None
                 return
             assert any(each is not None for each in (stream, sentence, answer))
-            held = guardrail.holds_back("output")
-            assert (held == "the whole answer") == (answer is not None)
-            assert (held == "a sentence") == (sentence is not None)
+            hold_back = guardrail.holds_back("output")
+            assert (hold_back == "the whole answer") == (answer is not None)
+            assert (hold_back == "a sentence") == (sentence is not None)
 
-        _lending(built)
+        _with_services(build)
 
-    def test_it_does_as_the_options_of_all_guardrails_say(self, side: Side) -> None:
+    def test_common_options_reach_every_check(self, side: Side) -> None:
         """`shadow`, `on_error` and `timeout` reach every check."""
 
-        async def built(lent: FakeServices) -> None:
-            guards = self._chain(side, lent, {"shadow": True, "on_error": "open", "timeout": "7s"})
+        async def build(services: FakeServices) -> None:
+            guards = self._chain(side, services, {"shadow": True, "on_error": "open", "timeout": "7s"})
             for each in (*guards.inputs, *guards.outputs, *guards.answers):
                 policy = each.policy
                 assert (policy.name, policy.shadow, policy.fail_open, policy.timeout_s) == (NAME, True, True, 7.0)
 
-        _lending(built)
+        _with_services(build)
 
     def test_it_finds(self, side: Side, found_text: str) -> None:
-        """What it should find leaves findings, and nothing of what is stopped gets out."""
+        """A text of `found` has findings; no part of a stopped text passes."""
         outcome = self._run(found_text, side)
         assert outcome.findings
         for each in outcome.findings:
             assert (each.guardrail, each.shadow) == (NAME, False)
             assert each.action not in ("failed", "unread")
-        assert not outcome.stopped or not outcome.words
+        assert not outcome.stopped or not outcome.text
 
     def test_it_lets_pass(self, side: Side, passed_text: str) -> None:
-        """What it should not find goes on as it was."""
+        """A text of `passed` is not changed."""
         assert self._run(passed_text, side) == Outcome(passed_text, (), False)
 
-    def test_in_the_shadow_it_only_records(self, side: Side, found_text: str) -> None:
-        """With `shadow` a text goes on as it was, and the findings say what would have been done."""
+    def test_in_shadow_mode_it_only_records(self, side: Side, found_text: str) -> None:
+        """With `shadow` a text passes unchanged, and the findings state which action would have been taken."""
         outcome = self._run(found_text, side, {**_PATIENT, "shadow": True})
-        assert (outcome.words, outcome.stopped) == (found_text, False)
+        assert (outcome.text, outcome.stopped) == (found_text, False)
         assert outcome.findings
         assert all(each.shadow for each in outcome.findings)
 
-    def test_a_finding_holds_no_text(self, side: Side, found_text: str) -> None:
-        """Findings are logged and counted, so they name what was found and never quote it."""
-        told = repr(self._run(found_text, side).findings)
-        assert not found_text.strip() or found_text not in told
+    def test_a_finding_quotes_no_text(self, side: Side, found_text: str) -> None:
+        """Findings are logged and counted, so they name the rule and never quote the text."""
+        findings = repr(self._run(found_text, side).findings)
+        assert not found_text.strip() or found_text not in findings
 
-    def test_an_answer_in_pieces_is_as_one_that_is_whole(self, found_text: str) -> None:
-        """Where a stream is cut makes no difference."""
+    def test_a_streamed_answer_is_checked_like_a_complete_one(self, found_text: str) -> None:
+        """The boundaries of chunks make no difference."""
         if "output" not in self.config.sides:
             return
-        whole = self._run(found_text, "output")
-        pieces = self._run(found_text, "output", letters=True)
-        assert (pieces.stopped, pieces.rules) == (whole.stopped, whole.rules)
-        # What may go on of an answer that is stopped differs; it never holds what was found.
-        assert pieces.words == whole.words or (whole.stopped and found_text not in pieces.words)
+        complete = self._run(found_text, "output")
+        streamed = self._run(found_text, "output", streamed=True)
+        assert (streamed.stopped, streamed.rules) == (complete.stopped, complete.rules)
+        # How much of a stopped answer passes may differ, but never the text with the finding.
+        assert streamed.text == complete.text or (complete.stopped and found_text not in streamed.text)
 
     @pytest.mark.parametrize("on_error", ["closed", "open"])
-    def test_when_models_are_broken_it_does_as_on_error_says(self, side: Side, on_error: str) -> None:
-        """Unless it needs none: then it works as always."""
+    def test_when_models_fail_on_error_applies(self, side: Side, on_error: str) -> None:
+        """A guardrail without a model is not affected."""
         text = self.passed[0]
 
-        async def run(lent: FakeServices) -> Outcome:
-            guards = self._chain(side, lent, {**_PATIENT, "on_error": on_error})
+        async def run(services: FakeServices) -> Outcome:
+            guards = self._chain(side, services, {**_PATIENT, "on_error": on_error})
             return await self._outcome(guards, text, side, [text], works=False)
 
-        outcome = _lending(run, FailingServices)
+        outcome = _with_services(run, FailingServices)
         assert {each.action for each in outcome.findings} <= {"failed"}
         assert outcome.stopped == (on_error == "closed" and bool(outcome.findings))
-        assert outcome.words == ("" if outcome.stopped else text)
+        assert outcome.text == ("" if outcome.stopped else text)
 
-    def test_requests_at_the_same_time_know_nothing_of_each_other(self, side: Side) -> None:
-        """One guardrail serves all requests of a pipeline, many at a time."""
+    def test_concurrent_requests_are_independent(self, side: Side) -> None:
+        """One guardrail serves all requests of a pipeline concurrently."""
 
-        async def both(lent: FakeServices) -> list[Outcome]:
-            guards = self._chain(side, lent)
+        async def run_all(services: FakeServices) -> list[Outcome]:
+            guards = self._chain(side, services)
             await self.before(guards)
             texts = (self.found[0], self.passed[0]) * 3
             return list(await asyncio.gather(*[self._outcome(guards, text, side, [text]) for text in texts]))
 
-        outcomes = _lending(both)
+        outcomes = _with_services(run_all)
         assert all(each.findings for each in outcomes[::2])
         assert [each.findings for each in outcomes[1::2]] == [()] * 3
 
@@ -294,68 +295,68 @@ class GuardrailConformance(ComponentConformance):
         guardrail: Guardrail = self.read({**self.options, **more})
         return guardrail
 
-    def _chain(self, side: Side, lent: FakeServices, more: Mapping[str, Any] = _PATIENT) -> Chain:
+    def _chain(self, side: Side, services: FakeServices, more: Mapping[str, Any] = _PATIENT) -> Chain:
         inputs, outputs = ((NAME,), ()) if side == "input" else ((), (NAME,))
-        return chain({NAME: self._read(more)}, inputs, outputs, lent)
+        return chain({NAME: self._read(more)}, inputs, outputs, services)
 
-    def _run(self, text: str, side: Side, more: Mapping[str, Any] = _PATIENT, *, letters: bool = False) -> Outcome:
-        async def run(lent: FakeServices) -> Outcome:
-            guards = self._chain(side, lent, more)
+    def _run(self, text: str, side: Side, more: Mapping[str, Any] = _PATIENT, *, streamed: bool = False) -> Outcome:
+        async def run(services: FakeServices) -> Outcome:
+            guards = self._chain(side, services, more)
             await self.before(guards)
-            return await self._outcome(guards, text, side, list(text) if letters else [text])
+            return await self._outcome(guards, text, side, list(text) if streamed else [text])
 
-        return _lending(run)
+        return _with_services(run)
 
     async def _outcome(
         self, guards: Chain, text: str, side: Side, pieces: Sequence[str], *, works: bool = True
     ) -> Outcome:
         exchange = Exchange("conformance")
         exchange.caller = Caller("conformance")
-        request = self.request(text) if side == "input" else self.asked()
+        request = self.request(text) if side == "input" else self.answered_request()
 
         async def again(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
             if not works:
                 raise Unavailable("broken")
             return StockReply(self.model_says(text), request)
 
-        words: list[str] = []
+        parts: list[str] = []
         stopped = False
         try:
             guarded = await guards.open(request, exchange, again)
             stopped = guarded.answer is not None
             if side == "output":
-                await _drain(await guarded.check(PiecewiseReply(pieces), again), guarded.filters(), words)
+                await _drain(await guarded.check(PiecewiseReply(pieces), again), guarded.filters(), parts)
             elif not stopped:
-                words.append(guarded.request.messages[-1].text)
+                parts.append(guarded.request.messages[-1].text)
         except GatehouseError:
             stopped = True
-        return Outcome("".join(words), tuple(exchange.findings), stopped)
+        return Outcome("".join(parts), tuple(exchange.findings), stopped)
 
 
-def _lending(act: Callable[[FakeServices], Awaitable[T]], made: Callable[[], FakeServices] = FakeServices) -> T:
-    """What `act` gives with what it is lent."""
+def _with_services(act: Callable[[FakeServices], Awaitable[T]], make: Callable[[], FakeServices] = FakeServices) -> T:
+    """Runs `act` with services and closes them."""
 
     async def run() -> T:
-        lent = made()
+        services = make()
         try:
-            return await act(lent)
+            return await act(services)
         finally:
-            await lent.close()
+            await services.close()
 
     return asyncio.run(run())
 
 
-async def _drain(reply: Reply, filters: Sequence[OutputFilter], words: list[str]) -> None:
-    """The answer's words as they get out, through the filters in their order."""
+async def _drain(reply: Reply, filters: Sequence[OutputFilter], parts: list[str]) -> None:
+    """Passes the answer through the filters in order and collects its text."""
 
-    def say(deltas: list[Delta]) -> None:
-        words.extend(piece.text for delta in deltas for piece in delta.choices)
+    def collect(deltas: list[Delta]) -> None:
+        parts.extend(piece.text for delta in deltas for piece in delta.choices)
 
     while (deltas := await reply.next()) is not None:
         for each in filters:
             deltas = each.feed(deltas)
-        say(deltas)
+        collect(deltas)
     left: list[Delta] = []
     for each in filters:
         left = (each.feed(left) if left else []) + each.finish()
-    say(left)
+    collect(left)

@@ -1,4 +1,4 @@
-"""Embeddings of the texts that are checked: each text is embedded once for all guardrails of a pipeline."""
+"""Caches embeddings, so that each text is embedded once for all guardrails of a pipeline."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from contract.embedding import Embeds
 
-# The embedder reads 256 tokens: about so many characters, and again from a little before where it stopped.
+# The embedder reads 256 tokens, which is about one window of characters; windows overlap.
 WINDOW = 1100
 OVERLAP = 150
 MAX_WINDOWS = 6
@@ -18,7 +18,7 @@ _REMEMBERED = 4096
 
 
 def windows(text: str) -> list[str]:
-    """Pieces of a text that an embedder reads whole; of a very long one the beginning and the end."""
+    """Splits a text into pieces that fit the embedder; of a very long text only the start and the end."""
     step = WINDOW - OVERLAP
     pieces = [text[place : place + WINDOW] for place in range(0, max(1, len(text) - OVERLAP), step)]
     half = MAX_WINDOWS // 2
@@ -26,24 +26,24 @@ def windows(text: str) -> list[str]:
 
 
 class EmbeddingMemo:
-    """Embeddings of texts, each computed once for all classifiers and remembered by the text's hash."""
+    """Embeddings of texts, shared by all classifiers and cached by the text's hash."""
 
     def __init__(self, embeds: Embeds) -> None:
         self._embeds = embeds
-        self._seen: OrderedDict[bytes, list[list[float]]] = OrderedDict()
+        self._cache: OrderedDict[bytes, list[list[float]]] = OrderedDict()
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """One vector a text, not remembered: for examples to learn from."""
+        """Returns one vector per text, without caching: for training examples."""
         return await self._embeds.embed(texts)
 
     async def of(self, text: str) -> list[list[float]]:
-        """A vector for each window. Raises what the embedder raises."""
+        """Returns a vector for each window of the text. Raises the embedder's errors."""
         key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        known = self._seen.get(key)
-        if known is None:
-            known = self._seen[key] = await self._embeds.embed(windows(text))
-            if len(self._seen) > _REMEMBERED:
-                self._seen.popitem(last=False)
+        vectors = self._cache.get(key)
+        if vectors is None:
+            vectors = self._cache[key] = await self._embeds.embed(windows(text))
+            if len(self._cache) > _REMEMBERED:
+                self._cache.popitem(last=False)
         else:
-            self._seen.move_to_end(key)
-        return known
+            self._cache.move_to_end(key)
+        return vectors

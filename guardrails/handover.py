@@ -1,4 +1,4 @@
-"""A conversation handed to a person: when that is due, how it is told to whoever answers, and what the caller reads."""
+"""Hands a conversation over to a person: detects when that is due and sets the answer to the caller."""
 
 from __future__ import annotations
 
@@ -45,23 +45,29 @@ PHRASES = (
     "met een medewerker spreken",
     "met een mens spreken",
 )
-_ALIKE = 0.85
-# So many turns, the last ones, may be the same question.
+_MIN_SIMILARITY = 0.85
+# The number of recent turns that are compared with the last question.
 _COMPARED = 30
 _LETTERS = re.compile(r"[^\W\d_]")
 
 
 class HandoverConfig(Guardrail):
-    """A conversation that should go to a person: asked for, too long, in circles, or shouted."""
+    """Hands over a conversation if the user asks for a person, repeats a question, shouts, or takes too many turns."""
 
     kind: Literal["handover"] = Field(description="Conversations that should go to a person.")
     sides: ClassVar[frozenset[str]] = frozenset({"input"})
-    phrases: tuple[str, ...] = Field(default=(), description="Phrases that ask for a person, beside those that ship.")
-    after_turns: Whole = Field(default=0, ge=0, description="After how many turns of the user; 0 never.")
-    repeated: Whole = Field(default=3, ge=0, description="When the same question comes so often; 0 never.")
-    angry: Flag = Field(default=True, description="When the user shouts.")
+    phrases: tuple[str, ...] = Field(
+        default=(), description="Phrases that ask for a person, in addition to the built-in ones."
+    )
+    after_turns: Whole = Field(
+        default=0, ge=0, description="The number of user turns after which to hand over; 0 for never."
+    )
+    repeated: Whole = Field(
+        default=3, ge=0, description="How often the user may ask the same question before a hand-over; 0 for unlimited."
+    )
+    angry: Flag = Field(default=True, description="Whether to hand over when the user shouts.")
     say: str = Field(
-        default="I am handing this over to a person, who will answer you.", description="What the caller reads."
+        default="I am handing this over to a person, who will answer you.", description="The answer to the caller."
     )
 
     @property
@@ -77,10 +83,10 @@ class HandoverConfig(Guardrail):
 
 
 class HandoverGuard:
-    """Sees when a conversation should go to a person: asked for, going on too long or in circles, or shouted."""
+    """Detects when a conversation should go to a person."""
 
     def __init__(self, policy: Policy, phrases: Sequence[str], after_turns: int, repeated: int, *, angry: bool) -> None:
-        """`after_turns` of the user (0: never), `repeated` times the same question (0: never)."""
+        """Hands over after `after_turns` user turns or `repeated` equal questions (0: never)."""
         self.policy = policy
         self._phrases = KeywordFinder({"asked for": phrases}, exact=True)
         self._after_turns = after_turns
@@ -90,7 +96,7 @@ class HandoverGuard:
     async def check(
         self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: AskAgain | None = None
     ) -> ChatRequest:
-        """The request, if it may stay. Raises `StockAnswer`."""
+        """Returns the request if no hand-over is due. Raises `StockAnswer`."""
         if stage == "input" and (reason := self._reason(request)):
             self.policy.decide({reason: 1}, stage, exchange)
         return request
@@ -104,14 +110,14 @@ class HandoverGuard:
             return "asked for"
         if self._after_turns and len(turns) > self._after_turns:
             return "too many turns"
-        if self._repeated and sum(_alike(last, turn) for turn in turns[-_COMPARED:]) >= self._repeated:
+        if self._repeated and sum(_is_similar(last, turn) for turn in turns[-_COMPARED:]) >= self._repeated:
             return "asked again and again"
         return "angry" if self._angry and _shouts(last) else ""
 
 
-def _alike(a: str, b: str) -> bool:
+def _is_similar(a: str, b: str) -> bool:
     a, b = a.casefold()[:500], b.casefold()[:500]
-    return a == b or difflib.SequenceMatcher(None, a, b).ratio() >= _ALIKE
+    return a == b or difflib.SequenceMatcher(None, a, b).ratio() >= _MIN_SIMILARITY
 
 
 def _shouts(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Attempts to override the instructions of a model: by the user, or in what was retrieved for it."""
+"""Detects prompt injection: by the user, or in retrieved content."""
 
 from __future__ import annotations
 
@@ -32,40 +32,43 @@ _INLINE_CHARACTERS = 4000
 
 
 class InjectionConfig(TextGuardrail):
-    """Attempts to make the model forget its instructions, by the user or from what was retrieved."""
+    """Attempts to override the model's instructions, by the user or in retrieved content."""
 
     renamed: ClassVar[Mapping[str, str]] = {"grey": "uncertain_range", "outside": "untrusted_content"}
 
-    kind: Literal["injection"] = Field(description="Attempts to override the instructions, jailbreaks.")
+    kind: Literal["injection"] = Field(description="Prompt injection and jailbreaks.")
     sides: ClassVar[frozenset[str]] = frozenset({"input"})
-    texts: tuple[Author, ...] = Field(default=("user",), description="Whose words of a request are searched.")
-    threshold: Number = Field(default=0.5, ge=0, le=1, description="How sure it must be.")
+    texts: tuple[Author, ...] = Field(
+        default=("user",), description="Which texts of a request are searched, by author."
+    )
+    threshold: Number = Field(default=0.5, ge=0, le=1, description="The minimum score of an attack.")
     judge: Annotated[str, Ref("models", "model")] | None = Field(
         default=None,
-        description="A model that decides where it is not sure. It sees what the guardrails before it left.",
+        description="A model that decides uncertain cases. It gets the request after the preceding guardrails.",
     )
     uncertain_range: tuple[Number, Number] = Field(
         default=(0.2, 0.8), description="The range of scores that `judge` decides: from the first up to the second."
     )
     mark: Flag = Field(
-        default=True, description="Whether the model is told in a line that tool results and passages are no orders."
+        default=True,
+        description="Whether a system message tells the model not to follow instructions in tool results and passages.",
     )
     untrusted_content: Literal["remove", "block", "pass"] = Field(
         default="remove",
-        description="Orders in tool results and passages: take the sentence out, do what `then` says, or pass.",
+        description="Instructions in tool results and passages: remove the sentence, apply `then`, or let it pass.",
     )
 
     @classmethod
     def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-        """The model that embeds texts."""
+        """The embedding model."""
         yield ("kind",), "embeddings"
 
     @classmethod
     def misplaced(cls, values: Mapping[str, Any], position: Position) -> Iterator[tuple[str, str]]:
-        """Its judge may not see what a later guardrail masks."""
+        """The judge must not see values that a later guardrail masks."""
         later = [name for name, struct in position.later.items() if struct.masks]
         if values.get("judge") and later:
-            message = f"its judge would see what {quote(later[0])} masks only after it"
+            message = f"its judge would see values that {quote(later[0])} masks only later"
             yield message, f"put {later[0]} before {position.name}"
         yield from super().misplaced(values, position)
 
@@ -84,12 +87,12 @@ class InjectionConfig(TextGuardrail):
         return IndirectInjectionGuard(classifier, guard, mark=self.mark) if removes else guard
 
     def stream_check(self, name: str, parts: GuardrailParts) -> AnswerFinder | None:
-        """None: it has no place on the way out."""
+        """None: it does not check answers."""
         return None
 
 
 class InjectionClassifier:
-    """Rules over every reading of a text, and a linear model over its embedding that has learned from both."""
+    """Combines rules over every reading of a text with a linear model over its embedding and the rules' results."""
 
     def __init__(
         self,
@@ -100,9 +103,9 @@ class InjectionClassifier:
         grey: tuple[float, float] = (0.0, 0.0),
         slicer: Slicer | None = None,
     ) -> None:
-        """`threshold` from 0 to 1: at 0.5 about one in a hundred ordinary prompts is flagged.
+        """`threshold` from 0 to 1: at 0.5 about 1 % of ordinary prompts are flagged.
 
-        Scores in `grey` are decided by `judge`; `slicer` reads what is too long for the event loop.
+        `judge` decides scores in the range `grey`; `slicer` searches texts that are too long for the event loop.
         """
         self._slicer = slicer or Slicer(WorkPool("searches"), SIZE)
         self._judge = judge
@@ -113,16 +116,16 @@ class InjectionClassifier:
         self._vectors = vectors
 
     async def rules(self, text: str, again: AskAgain | None = None, caller: str = "") -> list[str]:
-        """See `Classifier.rules`: the rules that hit, or `likeness` for what only the model saw."""
+        """See `Classifier.rules`: the rules that match, or `likeness` if only the model detects an attack."""
         spans = await self._spans(text, caller)
         return (
             (sorted({span.kind for span in spans}) or ["likeness"]) if await self._is_attack(text, spans, again) else []
         )
 
     async def cleaned(self, text: str, again: AskAgain | None = None, caller: str = "") -> str | None:
-        """See `guardrails.untrusted_content.Cleaner`: without the sentences that hold an order."""
+        """See `guardrails.untrusted_content.Cleaner`: removes the sentences that contain instructions."""
         spans = await self._spans(text, caller)
-        # Data is not talk: what only resembles an attack is left, unless a rule says so too.
+        # In data, similarity to an attack is not enough: a rule must match too.
         if max((span.score for span in spans), default=0.0) < self._threshold or not await self._is_attack(
             text, spans, again
         ):
@@ -140,15 +143,15 @@ class InjectionClassifier:
         score = max(scores, default=0.0)
         if self._judge is not None and again is not None and self._grey[0] <= score < self._grey[1]:
             return await self._judge.is_attack(text, again)
-        # What rules alone are sure of needs no second opinion.
+        # A high score of the rules alone is enough.
         return score >= self._threshold or ruled[0] >= max(0.8, self._threshold)
 
 
 def _without(text: str, spans: Sequence[Span]) -> str:
-    """The text without the sentences that hold a span. What is one long word, as base64 is, goes alone."""
+    """The text without the sentences that contain a span. A long word, such as base64, is removed on its own."""
     words = [span for span in spans if _is_one_word(text, span)]
-    orders = TakenSpans(sorted(span for span in spans if not _is_one_word(text, span)))
-    cuts = [match.span() for match in SENTENCE.finditer(text) if not orders.is_free(*match.span())]
+    instructions = TakenSpans(sorted(span for span in spans if not _is_one_word(text, span)))
+    cuts = [match.span() for match in SENTENCE.finditer(text) if not instructions.is_free(*match.span())]
     cuts += [(span.start, span.end) for span in words]
     parts: list[str] = []
     place = 0

@@ -1,7 +1,7 @@
-"""Attempts to make a model forget whose instructions it follows, found by rules over every reading of a text.
+"""Rules that detect prompt injection in every reading of a text.
 
-A rule has a weight; weights of different rules add up to a score from 0 to 1. The rules name what attacks have in common
-(override, new identity, no limits, the prompt itself, orders to an assistant within data), not single published attacks.
+Each rule has a weight; the weights of different rules combine to a score from 0 to 1. The rules describe what attacks
+have in common (override, new identity, no limits, prompt leak, orders to an assistant in data), not published attacks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from guardrails.canonical import View, views
 from guardrails.slices import find_in_slices
 from guardrails.span import Span, TakenSpans
 
-# So much of a text is judged as one.
+# Characters of a text that are scored together.
 SIZE = 40_000
 _OLD = r"(?:previous|prior|above|earlier|preceding|foregoing|initial|original|existing|former|past|system|all|any|your)"
 _ORDERS = r"(?:instructions?|prompts?|rules?|directives?|guidelines?|commands?|orders?|context|constraints?|programming|training|restrictions?|polic(?:y|ies)|messages?|directions?|tasks?|assignments?|information|statements?|conversations?|knowledge)"
@@ -50,33 +50,33 @@ _RULES: tuple[tuple[str, float, str], ...] = (
     ("payload", 0.4, r"\b(?:let|set|define)?\s{0,5}[a-z]\s{0,5}=\s{0,5}[\"'][^\"']{2,40}[\"'][^.\n]{0,80}\b[a-z]\s{0,5}\+\s{0,5}[a-z]\b"),
     ("pressure", 0.3, r"\b(?:you (?:must|have to|will) (?:comply|obey|answer|respond|do (?:it|this|what))|or (?:you will|you'll|else)\b[^.\n]{0,40}\b(?:die|shut ?down|terminated|deleted|lose|punish\w*)|\d+ tokens?\b[^.\n]{0,60}\b(?:lose|deduct|die))"),
 )  # fmt: skip
-# A reading that had to be dug out is suspicious in itself.
+# A hidden reading is suspicious in itself.
 _HIDDEN_BONUS = 0.3
-# Of one rule in one reading.
-_MOST_HITS = 100
-# Naming a mode in capitals means it; the same letters in lower case are a name or a word.
+# Matches of one rule in one reading.
+_MAX_HITS = 100
+# These names count only in capitals; in lower case they are ordinary names or words.
 _CASED = re.compile(r"\b(?:DAN|STAN|DUDE|AIM)\b")
 
 
 @functools.cache
 def _compiled() -> tuple[tuple[str, float, re.Pattern[str]], ...]:
-    """The rules' names, weights and forms, compiled when a text is searched for the first time."""
-    return tuple((name, weight, re.compile(form, re.IGNORECASE)) for name, weight, form in _RULES)
+    """The rules with compiled patterns; compiled on first use."""
+    return tuple((name, weight, re.compile(pattern, re.IGNORECASE)) for name, weight, pattern in _RULES)
 
 
 class InjectionFinder:
-    """Finds attempts; the kind of a span is the rule's name, its score what all rules together make of the text."""
+    """Finds injection attempts. A span's kind is the rule's name, its score the combined score of all rules."""
 
     def __init__(self, threshold: float = 0.5) -> None:
-        """Nothing is found in a text whose score is below `threshold`."""
+        """Texts with a score below `threshold` have no spans."""
         self._threshold = threshold
 
     def find(self, text: str) -> list[Span]:
-        """Spans by place, of the score of the part of the text each that they stand in."""
+        """Returns spans ordered by position; each has the score of its part of the text."""
         return find_in_slices(self.find_in_part, text, SIZE)
 
     def find_in_part(self, text: str) -> list[Span]:
-        """The same in a text that is short enough to be judged as one."""
+        """See `find`, for a text that is short enough to be scored as a unit."""
         spans: list[Span] = []
         weights: dict[str, float] = {}
         for view in views(text):
@@ -96,7 +96,7 @@ _RULE_NAMES = tuple(dict.fromkeys(name for name, _, _ in _RULES))
 
 
 def features(spans: Sequence[Span]) -> list[float]:
-    """What the rules found, as numbers for a model: the score, and for each rule whether it is among them."""
+    """The rules' results as features for a model: the score, and for each rule whether it matched."""
     kinds = {span.kind for span in spans}
     return [max((span.score for span in spans), default=0.0), *(0.5 * (name in kinds) for name in _RULE_NAMES)]
 
@@ -104,8 +104,8 @@ def features(spans: Sequence[Span]) -> list[float]:
 def _hits(view: View) -> list[tuple[str, float, int, int]]:
     bonus = _HIDDEN_BONUS if view.how not in ("plain", "seen") else 0.0
     hits = []
-    for name, weight, form in _compiled():
-        for match in itertools.islice(form.finditer(view.text), _MOST_HITS):
+    for name, weight, pattern in _compiled():
+        for match in itertools.islice(pattern.finditer(view.text), _MAX_HITS):
             if match[0].lower() in ("dan", "stan", "dude", "aim") and not _CASED.fullmatch(match[0]):
                 continue
             hits.append((name, min(1.0, weight + bonus), match.start(), match.end()))
@@ -114,6 +114,6 @@ def _hits(view: View) -> list[tuple[str, float, int, int]]:
 
 def _apart(spans: list[Span]) -> list[Span]:
     taken = TakenSpans()
-    # The shortest first: what leads to one sentence says more of the place than what leads to the whole text.
+    # Prefer short spans: a span of one sentence locates the attack better than a span of the complete text.
     ranked = sorted(spans, key=lambda each: each.end - each.start)
     return [span for span in ranked if taken.take(span.start, span.end)]

@@ -1,4 +1,4 @@
-"""Words that a company watches for, with their inflections: project names, competitors, whatever a list holds."""
+"""Finds listed words and phrases, such as project names, with their inflections."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _ENDINGS = r"(?:'s|\u2019s|s'|s|es|ed|d|ing|er|ers|ly|'|\u2019|en|n|e|ern|in|inn
 
 
 class KeywordsConfig(TextGuardrail):
-    """Words of your own, with their inflections."""
+    """Your own words and phrases, with their inflections."""
 
-    kind: Literal["keywords"] = Field(description="Words of your own, with their inflections.")
+    kind: Literal["keywords"] = Field(description="Your own words and phrases, with their inflections.")
     lists: dict[KindName, tuple[str, ...]] = Field(
         min_length=1,
-        description="Words and phrases, by the name of what they stand for.",
+        description="Words and phrases, by a name for each list.",
         examples=["{project: [Bluebird]}"],
     )
-    exact: Flag = Field(default=False, description="No inflections.")
+    exact: Flag = Field(default=False, description="Whether to match only the exact words, without inflections.")
 
     def finder(self) -> KeywordFinder:
         """See `TextGuardrail.finder`."""
@@ -34,32 +34,32 @@ class KeywordsConfig(TextGuardrail):
 
 
 class KeywordFinder:
-    """Finds listed words and phrases, whatever their case and the spaces between; `exact` allows no endings."""
+    """Finds listed words and phrases, ignoring case and whitespace; with `exact` without other endings."""
 
     def __init__(
         self, lists: Mapping[str, Sequence[str]], *, exact: bool = False, order: Mapping[str, int] | None = None
     ) -> None:
-        """`lists` by the name of what they stand for, which becomes the kind of a span.
+        """`lists` by name, which becomes the kind of a span.
 
-        Of finds that overlap and are alike, the one whose kind comes first in `order` is kept.
+        `order` decides between equal spans that overlap: the kind with the lower number wins.
         """
         self._order = order
         ending = "" if exact else _ENDINGS
-        self._forms = {
-            name: re.compile(rf"(?<!\w)(?:{'|'.join(_form(word) for word in words)}){ending}(?!\w)", re.IGNORECASE)
+        self._patterns = {
+            name: re.compile(rf"(?<!\w)(?:{'|'.join(_pattern(word) for word in words)}){ending}(?!\w)", re.IGNORECASE)
             for name, words in lists.items()
             if words
         }
 
     def find(self, text: str) -> list[Span]:
-        """Spans whose kind is the list's name."""
+        """Returns spans whose kind is the list's name."""
         return resolve(
-            [Span(*match.span(), name) for name, form in self._forms.items() for match in form.finditer(text)],
+            [Span(*match.span(), name) for name, pattern in self._patterns.items() for match in pattern.finditer(text)],
             self._order,
         )
 
 
-def _form(word: str) -> str:
+def _pattern(word: str) -> str:
     word = unicodedata.normalize("NFC", word.strip())
     parts = [re.escape(part) for part in word.split()]
     # The last letter may change before an ending: party, parties; drive, driving.

@@ -1,4 +1,4 @@
-"""Small linear models over a text's embedding: what a text is about, in a few hundred multiplications."""
+"""Small linear classifiers over a text's embedding."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LinearClassifier(msgspec.Struct, frozen=True):
     bias: float
 
     def score(self, vector: Sequence[float] | NDArray[np.float32]) -> float:
-        """From 0 to 1."""
+        """The probability of the class, from 0 to 1."""
         total = self.bias + math.sumprod(self.weights, vector) if hasattr(math, "sumprod") else self._sum(vector)
         return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, total))))
 
@@ -33,5 +33,5 @@ class LinearClassifier(msgspec.Struct, frozen=True):
 
 
 def load_classifier(name: str) -> LinearClassifier:
-    """One that ships."""
+    """Loads a built-in classifier by name."""
     return msgspec.convert(json.loads((FOLDER / f"{name}.json").read_text()), LinearClassifier)

@@ -1,7 +1,7 @@
-"""Regular expressions from a config, matched so that no text can hold the process with them.
+"""Matches regular expressions from a config so that no text can block the process.
 
-Python's `re` can't be stopped and lets no other thread run, and some forms take exponential time on some texts. A form
-that may be slow is matched in a process of its own, which is ended at a deadline; all others are matched at once.
+Python's `re` can't be interrupted and holds the GIL, and some patterns take exponential time on some texts. A pattern
+that may be slow runs in a subprocess, which is killed at a deadline; all others run in this process.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import sys
 import threading
 import time
 import weakref
-from re import _parser  # type: ignore[attr-defined]  # the only one who knows how a form is read
+from re import _parser  # type: ignore[attr-defined]  # the standard library has no public regex parser
 from typing import Any
 
 from contract.units import write_duration
 
 TIMEOUT_S = 1.0
-# So many repeats are as good as endless.
+# This many repetitions count as unbounded.
 _MANY = 100
 _WORK = """
 import json, re, sys
@@ -37,39 +37,39 @@ for line in sys.stdin:
 
 
 class TooSlow(TimeoutError):
-    """The form took too long on this text."""
+    """The pattern took too long on this text."""
 
 
 class Matcher:
-    """One form. Blocking; safe for several threads."""
+    """One pattern. Blocking; thread-safe."""
 
-    def __init__(self, form: str, *, whole: bool = False, timeout_s: float = TIMEOUT_S) -> None:
-        """`whole`: it must match from end to end. Raises `re.error`."""
-        self.form = form
-        self.is_quick = is_quick(form, whole=whole)
-        self._compiled = re.compile(form)
-        self._whole = whole
+    def __init__(self, pattern: str, *, fullmatch: bool = False, timeout_s: float = TIMEOUT_S) -> None:
+        """With `fullmatch` the pattern must match the complete text. Raises `re.error`."""
+        self.pattern = pattern
+        self.is_quick = is_quick(pattern, fullmatch=fullmatch)
+        self._compiled = re.compile(pattern)
+        self._fullmatch = fullmatch
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
     def find(self, text: str) -> list[tuple[int, int]]:
-        """Where it matches, or its group `value` where it has one; the whole or nothing with `whole`.
+        """Returns the spans of all matches, or of their group `value` if the pattern has one. Raises `TooSlow`.
 
-        Raises `TooSlow`.
+        With `fullmatch` returns the complete text or nothing.
         """
         if not self.is_quick:
             with self._lock:
-                return self._apart(text)
-        if self._whole:
+                return self._find_in_process(text)
+        if self._fullmatch:
             return [(0, len(text))] if self._compiled.fullmatch(text) else []
         group = "value" if "value" in self._compiled.groupindex else 0
         return [match.span(group) for match in self._compiled.finditer(text)]
 
-    def _apart(self, text: str) -> list[tuple[int, int]]:
+    def _find_in_process(self, text: str) -> list[tuple[int, int]]:
         process = self._process
         if process is None or process.poll() is not None:
-            process = self._process = subprocess.Popen(  # noqa: S603 -- our own interpreter and our own words
+            process = self._process = subprocess.Popen(  # noqa: S603 -- our own interpreter and code
                 [sys.executable, "-I", "-S", "-c", _WORK],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
             )  # fmt: skip
@@ -80,25 +80,25 @@ class Matcher:
             _end(process)
             if isinstance(error, TooSlow):
                 raise
-            raise TooSlow("the process that matches has ended") from None
+            raise TooSlow("the regex process has ended") from None
 
     def _ask(self, process: subprocess.Popen[bytes], text: str) -> bytes:
         assert process.stdin is not None
         assert process.stdout is not None
         until = time.monotonic() + self._timeout_s
-        asked = memoryview(json.dumps([self.form, self._whole, text]).encode() + b"\n")
-        while asked:
-            asked = asked[process.stdin.write(asked) or 0 :]
-        said = bytearray()
-        while not said.endswith(b"\n"):
+        request = memoryview(json.dumps([self.pattern, self._fullmatch, text]).encode() + b"\n")
+        while request:
+            request = request[process.stdin.write(request) or 0 :]
+        answer = bytearray()
+        while not answer.endswith(b"\n"):
             ready, _, _ = select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))
             if not ready:
                 raise TooSlow(f"a pattern took longer than {write_duration(self._timeout_s)}")
             part = process.stdout.read(65_536)
             if not part:
-                raise TooSlow("the process that matches has ended")
-            said += part
-        return bytes(said)
+                raise TooSlow("the regex process has ended")
+            answer += part
+        return bytes(answer)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -109,28 +109,28 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
-def is_quick(form: str, *, whole: bool) -> bool:
-    """Whether a form takes time by a text's length on any text: nothing of changing length repeats within a repeat.
+def is_quick(pattern: str, *, fullmatch: bool) -> bool:
+    """Whether a pattern takes linear time on any text: no variable-length repetition inside another one.
 
-    Searched for everywhere, nothing may be endless; matched from end to end, one thing may be.
+    A search may contain no unbounded repetition, a full match one.
     """
-    endless, nested = _repeats(_parser.parse(form), within=False)
-    return not nested and endless <= (1 if whole else 0)
+    unbounded, nested = _repeats(_parser.parse(pattern), within=False)
+    return not nested and unbounded <= (1 if fullmatch else 0)
 
 
 def _repeats(parsed: Any, *, within: bool) -> tuple[int, bool]:
-    """How many repeats are endless, and whether one of changing length, or a choice, stands within another repeat."""
-    endless, nested = 0, False
+    """The number of unbounded repetitions, and whether a variable-length one or an alternation is inside another."""
+    unbounded, nested = 0, False
     for operator, argument in parsed:
         name = str(operator)
         inner = within
         parts: list[Any] = []
         if name.endswith("_REPEAT"):
-            least, most, part = argument
-            changing = least != most
-            endless += changing and most >= _MANY
-            nested |= changing and within
-            inner, parts = within or most > 1, [part]
+            minimum, maximum, part = argument
+            varies = minimum != maximum
+            unbounded += varies and maximum >= _MANY
+            nested |= varies and within
+            inner, parts = within or maximum > 1, [part]
         elif name == "BRANCH":
             nested |= within
             parts = argument[1]
@@ -142,5 +142,5 @@ def _repeats(parsed: Any, *, within: bool) -> tuple[int, bool]:
             parts = [argument]
         for part in parts:
             more, deeper = _repeats(part, within=inner)
-            endless, nested = endless + more, nested or deeper
-    return endless, nested
+            unbounded, nested = unbounded + more, nested or deeper
+    return unbounded, nested

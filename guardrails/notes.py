@@ -1,5 +1,5 @@
-"""A line of the gateway's own in a request, after the developer's instructions: the beginning of a prompt stays as it
-is, and with it what a provider has cached of it."""
+"""Inserts a system message of the gateway after the developer's instructions, so that the start of the prompt, which
+providers cache, does not change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def with_note(request: ChatRequest, note: Message) -> ChatRequest:
-    """The request with `note` behind its first system messages."""
+    """Returns the request with `note` after its leading system messages."""
     place = 0
     while place < len(request.messages) and request.messages[place].role in ("system", "developer"):
         place += 1

@@ -1,4 +1,4 @@
-"""The system prompt in an answer: eight words in a row of it that nobody else has said."""
+"""Finds the system prompt in an answer: eight consecutive words of it that no other message contains."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from guardrails.checks import AnswerFinder
     from guardrails.verdict import Policy
 
-WORDS_IN_A_ROW = 8
+RUN_WORDS = 8
 _WORD = re.compile(r"\w+")
 
 
 class PromptLeakConfig(Guardrail):
-    """The answer must not hold the system prompt."""
+    """The answer must not contain the system prompt."""
 
-    kind: Literal["prompt_leak"] = Field(description="Eight words in a row of the system prompt, in an answer.")
+    kind: Literal["prompt_leak"] = Field(description="Eight consecutive words of the system prompt in an answer.")
     sides: ClassVar[frozenset[str]] = frozenset({"output"})
     then: Then = Field(default=("block",), description="What happens: flag, mask or block.")
     steps: ClassVar[frozenset[str]] = frozenset({"flag", "mask", "block"})
@@ -34,14 +34,14 @@ class PromptLeakConfig(Guardrail):
 
 
 class PromptLeakFinder:
-    """Finds runs of the system prompt's words, whatever stands between them. For one request."""
+    """Finds runs of the system prompt's words, ignoring punctuation. For one request."""
 
     def __init__(self, request: ChatRequest) -> None:
         runs: set[tuple[str, ...]] = set()
         public: set[tuple[str, ...]] = set()
         for message in request.messages:
             (runs if message.role in ("system", "developer") else public).update(_runs(message.text))
-        # What the user or a tool has said too is no secret.
+        # Text that the user or a tool also wrote is not secret.
         self._runs = runs - public
 
     def find(self, text: str) -> list[Span]:
@@ -50,9 +50,9 @@ class PromptLeakFinder:
             return []
         words = [(match[0].casefold(), match.start(), match.end()) for match in _WORD.finditer(text)]
         spans: list[Span] = []
-        for index in range(len(words) - WORDS_IN_A_ROW + 1):
-            if tuple(word for word, _, _ in words[index : index + WORDS_IN_A_ROW]) in self._runs:
-                start, end = words[index][1], words[index + WORDS_IN_A_ROW - 1][2]
+        for index in range(len(words) - RUN_WORDS + 1):
+            if tuple(word for word, _, _ in words[index : index + RUN_WORDS]) in self._runs:
+                start, end = words[index][1], words[index + RUN_WORDS - 1][2]
                 if spans and start <= spans[-1].end:
                     spans[-1] = Span(spans[-1].start, end, "system_prompt")
                 else:
@@ -62,7 +62,7 @@ class PromptLeakFinder:
 
 def _runs(text: str) -> list[tuple[str, ...]]:
     words = [match[0].casefold() for match in _WORD.finditer(text)]
-    return [tuple(words[index : index + WORDS_IN_A_ROW]) for index in range(len(words) - WORDS_IN_A_ROW + 1)]
+    return [tuple(words[index : index + RUN_WORDS]) for index in range(len(words) - RUN_WORDS + 1)]
 
 
 class PromptLeakGuard:

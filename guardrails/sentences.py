@@ -1,4 +1,4 @@
-"""Guardrails that need a sentence: an answer is released sentence by sentence, each as soon as it has been judged."""
+"""Guardrails that judge sentences: an answer is released sentence by sentence, as each one has been judged."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from guardrails.span import Span
     from guardrails.verdict import Policy
 
-# A sentence that does not end is judged in parts of about this size.
+# The maximum number of held-back characters; a longer sentence is judged in parts.
 MAX_HELD = 600
 _END = re.compile(r"(?<![.!?\u2026\u3002])[.!?\u2026\u3002]+[\"'\u201d\u2019)\]]*\s+|\n+")
-_WORDS: tuple[Literal["reasoning", "text", "refusal"], ...] = ("reasoning", "text", "refusal")
+_TEXT_FIELDS: tuple[Literal["reasoning", "text", "refusal"], ...] = ("reasoning", "text", "refusal")
 
 
 class SentenceJudge(Protocol):
-    """Finds what should not stand in a sentence of an answer."""
+    """Finds spans that an answer's sentence must not contain."""
 
     async def find(self, text: str, request: ChatRequest, caller: str = "") -> Sequence[Span]:
-        """By place, without overlaps, in one or more whole sentences of an answer to `request`.
+        """Returns spans, ordered and without overlaps, in complete sentences of an answer to `request`.
 
-        `caller` is whose turn long work takes.
+        Long work is queued as `caller`.
         """
         ...
 
 
 class SentenceGuard:
-    """Implements `guardrails.checks.AnswerCheck`: what it finds is masked, or ends the answer, before it gets out."""
+    """Implements `guardrails.checks.AnswerCheck`: masks what the judge finds, or blocks the answer."""
 
     def __init__(self, judge: SentenceJudge, policy: Policy) -> None:
         self.policy = policy
@@ -50,12 +50,12 @@ class SentenceGuard:
     async def check(self, request: ChatRequest, reply: Reply, exchange: Exchange, again: AskAgain) -> Reply:
         """See `AnswerCheck.check`."""
 
-        async def judged(text: str) -> str:
-            return await self._judged(text, request, exchange)
+        async def judge(text: str) -> str:
+            return await self._apply(text, request, exchange)
 
-        return SentenceReply(reply, judged)
+        return SentenceReply(reply, judge)
 
-    async def _judged(self, text: str, request: ChatRequest, exchange: Exchange) -> str:
+    async def _apply(self, text: str, request: ChatRequest, exchange: Exchange) -> str:
         try:
             async with asyncio.timeout(self.policy.timeout_s):
                 spans = await self._judge.find(text, request, caller_of(exchange))
@@ -69,15 +69,15 @@ class SentenceGuard:
 
 
 class SentenceReply:
-    """Implements `contract.reply.Reply`: another reply's words, whole sentences at a time, as judged."""
+    """Implements `contract.reply.Reply`: passes on another reply's text in complete, judged sentences."""
 
-    def __init__(self, reply: Reply, judged: Callable[[str], Awaitable[str]]) -> None:
-        """`judged` gives the text as it may go on, or raises `GatehouseError`."""
-        # Not the provider's bytes any more: every writer is to write it anew.
+    def __init__(self, reply: Reply, judge: Callable[[str], Awaitable[str]]) -> None:
+        """`judge` returns the text to pass on, or raises `GatehouseError`."""
+        # The provider's raw bytes no longer apply: every writer must serialise the deltas.
         self.dialect = OWN_DIALECT
         self.streamed = reply.streamed
         self._reply = reply
-        self._judged = judged
+        self._judge = judge
         self._held: dict[tuple[int, str], str] = {}
         self._ended = False
 
@@ -89,9 +89,9 @@ class SentenceReply:
                 self._ended = True
                 left = [piece for index, _ in list(self._held) for piece in await self._flush(index, ())]
                 return [Delta(tuple(left))] if left else None
-            passed = [new for delta in deltas if (new := await self._delta(delta)) is not None]
-            if passed:
-                return passed
+            released = [new for delta in deltas if (new := await self._delta(delta)) is not None]
+            if released:
+                return released
         return None
 
     async def close(self) -> None:
@@ -105,12 +105,12 @@ class SentenceReply:
         return msgspec.structs.replace(delta, choices=tuple(pieces), raw=b"")
 
     async def _piece(self, piece: ChoiceDelta) -> list[ChoiceDelta]:
-        """The piece with what may go on of its words, after what was held back of words that it does not go on with."""
+        """The piece with its releasable text, after the held-back text of channels that it does not continue."""
         changes: dict[str, Any] = {}
-        carried = {name for name in _WORDS if getattr(piece, name)}
-        # A block of text that begins does not go on with the words before it.
+        carried = {name for name in _TEXT_FIELDS if getattr(piece, name)}
+        # A new text block does not continue the previous text.
         continued = carried - {"text"} if piece.begins else carried
-        parts = piece.tool_calls or piece.parts_words
+        parts = piece.tool_calls or piece.separates_text
         before = await self._flush(piece.index, continued) if carried or parts else []
         for name in carried:
             key = (piece.index, name)
@@ -118,23 +118,23 @@ class SentenceReply:
             place = len(text) if piece.closes or piece.tool_calls else _released(text)
             if place < len(text):
                 self._held[key] = text[place:]
-            changes[name] = await self._judged(text[:place]) if place else ""
+            changes[name] = await self._judge(text[:place]) if place else ""
         if not changes:
             return [*before, piece]
-        # Token by token they are no longer what goes out.
+        # The log probabilities no longer match the text.
         new = msgspec.structs.replace(piece, logprobs=(), **changes)
-        return [*before, new] if new.says_something else before
+        return [*before, new] if new.must_be_forwarded else before
 
     async def _flush(self, index: int, carried: Collection[str]) -> list[ChoiceDelta]:
         return [
-            msgspec.structs.replace(ChoiceDelta(index), **{name: await self._judged(text)})
-            for name in _WORDS
+            msgspec.structs.replace(ChoiceDelta(index), **{name: await self._judge(text)})
+            for name in _TEXT_FIELDS
             if name not in carried and (text := self._held.pop((index, name), ""))
         ]
 
 
 def _released(text: str) -> int:
-    """Where the last whole sentence ends."""
+    """The end of the last complete sentence."""
     place = 0
     for match in _END.finditer(text):
         place = match.end()

@@ -1,5 +1,5 @@
-"""Whether a sentence speaks well or badly of something it names: words of praise and blame, turned by negation,
-contrast and comparison. Rules that can be read, for a guardrail that must say why."""
+"""Rule-based sentiment towards a name in a sentence: positive and negative words, with negation, contrast and
+comparison. Rules instead of a model, so that each decision can be explained."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _TURNS = re.compile(
     r"(?i)[;:\u2013\u2014]|,?\s\b(?:but|however|although|though|whereas|while|yet|despite|unlike)\b|,\s*(?=unlike\b)"
 )
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|\d+")
-# The good or bad word speaks of what stands before it, and the other way round of what stands after `than`.
+# A positive or negative word refers to the subject before it; for a name after `than` the sign is reversed.
 _THAN = re.compile(r"(?i)\b(?:than|compared (?:to|with)|over|outperforms?|beats?)\b")
 _REACH = 3
 
 
-def leaning(sentence: str, start: int, end: int) -> int:
-    """How the sentence speaks of `sentence[start:end]`: above zero well, below badly, 0 neither."""
+def sentiment(sentence: str, start: int, end: int) -> int:
+    """The sentiment towards `sentence[start:end]`: positive, negative, or 0 for neutral."""
     clause_start, clause_end = _clause(sentence, start, end)
     clause = sentence[clause_start:clause_end]
     score = _score(clause)
@@ -52,7 +52,7 @@ def leaning(sentence: str, start: int, end: int) -> int:
         return -max(1, abs(_score(sentence)))
     than = _THAN.search(clause)
     if than is not None and clause_start + than.start() < start:
-        # Better than it: bad for it.
+        # "Better than X" is negative for X.
         return -score
     if score == 0 and before.endswith(("switch to", "switching to", "move to", "try", "choose", "go with", "use")):
         return 1

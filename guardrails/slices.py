@@ -1,7 +1,7 @@
-"""Long texts cut into pieces, so that no search takes long at a time, and joined so that nothing is lost at a cut.
+"""Searches long texts in pieces, so that each step is short, without missing spans at the boundaries.
 
-Each piece owns a part of the text and is searched with some text before and after it: what begins in its own part is
-found by it. A cut never lies within a word or a block of a key, up to `_LONGEST_WORD` characters.
+Each piece owns a part of the text and is searched with context on both sides; it reports the spans that start in its
+own part. A boundary is never inside a word (up to `_MAX_WORD` characters) or a PEM block.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SIZE = 16_000
-# What is found across a cut is at most so long, the words before it that it needs included.
+# The maximum length of a span across a boundary, including its context.
 REACH = 1_500
-_LONGEST_WORD = 250_000
-_LONGEST_BLOCK = 20_000
+_MAX_WORD = 250_000
+_MAX_BLOCK = 20_000
 _BLANKS = " \n\t\r"
 
 
 class Piece(NamedTuple):
-    """A part of a text, `[first, last)`, that is read as `[start, end)`."""
+    """A part of a text, `[first, last)`, that is searched with its context, `[start, end)`."""
 
     start: int
     first: int
@@ -33,7 +33,7 @@ class Piece(NamedTuple):
 
 
 def pieces(text: str, size: int = SIZE, reach: int = REACH) -> Iterator[Piece]:
-    """The parts of a text in order; together they are the whole of it."""
+    """Yields the pieces of a text in order; their parts cover the complete text."""
     first = 0
     while first < len(text):
         last = _cut(text, first, first + size) if len(text) - first > size else len(text)
@@ -42,92 +42,92 @@ def pieces(text: str, size: int = SIZE, reach: int = REACH) -> Iterator[Piece]:
 
 
 def _cut(text: str, first: int, place: int) -> int:
-    """Where a part that should end at `place` ends: behind a blank, and before or behind a block."""
-    begins = text.rfind("-----BEGIN", max(first, place - _LONGEST_BLOCK), place)
+    """The boundary near `place`: after whitespace, and outside of a PEM block."""
+    begins = text.rfind("-----BEGIN", max(first, place - _MAX_BLOCK), place)
     if begins >= 0 and text.find("-----END", begins, place) < 0:
         if begins > first:
             return begins
-        ends = text.find("-----END", place, begins + _LONGEST_BLOCK)
+        ends = text.find("-----END", place, begins + _MAX_BLOCK)
         closed = text.find("-----", ends + 8, ends + 130) if ends >= 0 else -1
         if closed >= 0:
             return closed + 5
     before = max(text.rfind(blank, first, place) for blank in _BLANKS) + 1
     if before > first:
         return before
-    after = [found for blank in _BLANKS if (found := text.find(blank, place, place + _LONGEST_WORD)) >= 0]
-    return min(after) + 1 if after else min(len(text), place + _LONGEST_WORD)
+    after = [at for blank in _BLANKS if (at := text.find(blank, place, place + _MAX_WORD)) >= 0]
+    return min(after) + 1 if after else min(len(text), place + _MAX_WORD)
 
 
-def owned(piece: Piece, found: Sequence[Span]) -> list[Span]:
-    """What begins in a piece's own part, by its place in the whole text."""
+def owned(piece: Piece, spans: Sequence[Span]) -> list[Span]:
+    """The spans that start in a piece's own part, with positions in the complete text."""
     return [
         Span(span.start + piece.start, span.end + piece.start, span.kind, span.score)
-        for span in found
+        for span in spans
         if piece.first <= span.start + piece.start < piece.last
     ]
 
 
-def apart(spans: Sequence[Span]) -> list[Span]:
-    """By place, each where the one before it ends at the earliest: two pieces may have seen the ends of one thing."""
-    kept: list[Span] = []
+def merge_overlaps(spans: Sequence[Span]) -> list[Span]:
+    """Orders spans and merges overlapping ones: two pieces may have found parts of the same text."""
+    merged: list[Span] = []
     for span in sorted(spans):
-        if kept and span.start < kept[-1].end:
-            if span.end > kept[-1].end:
-                kept[-1] = Span(kept[-1].start, span.end, kept[-1].kind, kept[-1].score)
+        if merged and span.start < merged[-1].end:
+            if span.end > merged[-1].end:
+                merged[-1] = Span(merged[-1].start, span.end, merged[-1].kind, merged[-1].score)
         else:
-            kept.append(span)
-    return kept
+            merged.append(span)
+    return merged
 
 
 def find_in_slices(find: Find, text: str, size: int = SIZE, reach: int = REACH) -> list[Span]:
-    """What `find` finds in the whole text, piece by piece, at once."""
-    return apart(
+    """Runs `find` on the complete text, piece by piece, synchronously."""
+    return merge_overlaps(
         [span for piece in pieces(text, size, reach) for span in owned(piece, find(text[piece.start : piece.end]))]
     )
 
 
 class Slicer:
-    """Searches in threads, each piece of a text in its caller's turn; a search that is given up ends with its piece."""
+    """Searches in threads, one piece per turn of the caller; a cancelled search ends after its current piece."""
 
     def __init__(self, pool: WorkPool, size: int = SIZE, reach: int = REACH) -> None:
-        """`size`: so many characters are one piece of work, of one long text or of several short ones."""
+        """`size` in characters of one unit of work, from one long text or several short ones."""
         self._pool = pool
         self._size = size
         self._reach = reach
 
     async def find(self, caller: str, find: Find, texts: Iterable[str]) -> dict[str, list[Span]]:
-        """What `find` finds in each text; see `find_in_slices`. Texts without anything are left out.
+        """Runs `find` on each text; see `find_in_slices`. Omits texts without spans.
 
-        Raises `TooManyRequests` where the caller has too much waiting already.
+        Raises `TooManyRequests` if the caller's queue is full.
         """
-        found: dict[str, list[Span]] = {}
+        results: dict[str, list[Span]] = {}
         for batch in self._batches(texts):
             for text, spans in await self._pool.run(caller, _search, find, batch):
                 if spans:
-                    found.setdefault(text, []).extend(spans)
-        return {text: apart(spans) for text, spans in found.items()}
+                    results.setdefault(text, []).extend(spans)
+        return {text: merge_overlaps(spans) for text, spans in results.items()}
 
     async def run(self, caller: str, size: int, work: Callable[[], T]) -> T:
-        """`work` over `size` characters: at once where that is short, else in the caller's turn."""
+        """Runs `work` on `size` characters: directly if that is short, else queued as `caller`."""
         return work() if size <= self._size else await self._pool.run(caller, work)
 
     def _batches(self, texts: Iterable[str]) -> Iterator[list[tuple[str, Piece]]]:
         batch: list[tuple[str, Piece]] = []
-        held = 0
+        size = 0
         for text in texts:
             for piece in pieces(text, self._size, self._reach):
                 batch.append((text, piece))
-                # A short text costs something too.
-                held += piece.end - piece.start + _COST_OF_ONE
-                if held >= self._size:
+                # Each text has a fixed cost.
+                size += piece.end - piece.start + _COST_PER_TEXT
+                if size >= self._size:
                     yield batch
-                    batch, held = [], 0
+                    batch, size = [], 0
         if batch:
             yield batch
 
 
 Find: TypeAlias = Callable[[str], Sequence[Span]]
-_COST_OF_ONE = 50
+_COST_PER_TEXT = 50
 
 
 def _search(find: Find, batch: list[tuple[str, Piece]]) -> list[tuple[str, list[Span]]]:

@@ -1,4 +1,4 @@
-"""Where something stands in a text, and how finds that overlap are told apart."""
+"""Spans of a text, and the resolution of overlapping spans."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class Span(msgspec.Struct, frozen=True, order=True, gc=False):
-    """Where something stands in a text: `[start, end)` in characters, what it is, and how sure that is (0 to 1)."""
+    """A part of a text: `[start, end)` in characters, its kind, and the confidence (0 to 1)."""
 
     start: int
     end: int
@@ -18,7 +18,7 @@ class Span(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 def resolve(spans: list[Span], order: Mapping[str, int] | None = None) -> list[Span]:
-    """Without overlaps, by place: the surer span wins, then the longer, then the earlier kind in `order`."""
+    """Removes overlaps and orders spans: the higher score wins, then the longer span, then `order` of kinds."""
     ranks = order or {}
     ranked = sorted(spans, key=lambda s: (-s.score, s.start - s.end, ranks.get(s.kind, len(ranks)), s.start))
     taken = TakenSpans()
@@ -26,17 +26,17 @@ def resolve(spans: list[Span], order: Mapping[str, int] | None = None) -> list[S
 
 
 class TakenSpans:
-    """Stretches of a text without overlaps; each is found by bisection."""
+    """A set of non-overlapping ranges of a text, searched by bisection."""
 
     __slots__ = ("_ends", "_starts")
 
     def __init__(self, spans: Sequence[Span] = ()) -> None:
-        """`spans` by place, without overlaps."""
+        """`spans` must be ordered and without overlaps."""
         self._starts = [span.start for span in spans]
         self._ends = [span.end for span in spans]
 
     def take(self, start: int, end: int) -> bool:
-        """Takes a stretch if all of it is free; whether it was."""
+        """Adds a range if it is free; returns whether it was."""
         if not self.is_free(start, end):
             return False
         place = bisect.bisect_right(self._starts, start)
@@ -45,7 +45,7 @@ class TakenSpans:
         return True
 
     def is_free(self, start: int, end: int) -> bool:
-        """Whether nothing of a stretch is taken."""
+        """Whether a range overlaps no other."""
         place = bisect.bisect_right(self._starts, start)
         return not (place and self._ends[place - 1] > start) and not (
             place < len(self._starts) and self._starts[place] < end

@@ -1,4 +1,4 @@
-"""A guardrail made of a finder: where in a text something stands that should not, and what to do about it."""
+"""A guardrail that searches texts with a finder and applies a policy to the spans."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     from guardrails.span import Span
     from guardrails.verdict import Policy
 
-# Beyond this a search is long enough to be felt by others on the event loop.
+# A search of more characters would block the event loop noticeably.
 _INLINE_CHARACTERS = 8_000
 
 
 class TextGuardrail(Guardrail):
-    """What a guardrail that searches texts has: a kind names its options and gives its finder."""
+    """The base class of guardrails that search texts: a kind declares its options and builds its finder."""
 
     then: Then = Field(default=("block",), description="What happens: flag, mask, block, say TEXT or human.")
     texts: tuple[Speaker, ...] = Field(
-        default=("system", "user", "assistant", "tool"), description="Whose words of a request are searched."
+        default=("system", "user", "assistant", "tool"), description="Which texts of a request are searched, by author."
     )
 
     def finder(self) -> Finder:
-        """What finds it. Raises `ValueError`."""
+        """Builds the finder. Raises `ValueError`."""
         raise NotImplementedError(f"{type(self).__name__} has no finder")
 
     @property
     def authors(self) -> frozenset[Author]:
-        """What a model writes is its words and the arguments of its calls; names, ids and definitions always."""
+        """The authors to search. `assistant` includes tool call arguments; labels and definitions always count."""
         authors: set[Author] = {*self.texts, "label", "definition"}
         return frozenset(authors | {"call"} if "assistant" in authors else authors)
 
@@ -56,12 +56,12 @@ class TextGuardrail(Guardrail):
         return SpanGuard(self.finder(), self.policy(name, parts))
 
     def holds_back(self, side: Side) -> str:
-        """See `GuardrailConfig.holds_back`: what is only noted need not wait for what comes after it."""
+        """See `GuardrailConfig.holds_back`: a guardrail that only flags holds nothing back."""
         return "nothing" if side == "output" and self.then == ("flag",) else super().holds_back(side)
 
 
 class SpanGuard:
-    """Searches texts on the way in. What is masked is lost: `[KIND]` stands in its place."""
+    """Searches requests and answers. Masking is irreversible: `[KIND]` replaces the text."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class SpanGuard:
     ) -> None:
         """`authors` whose texts are searched; None means all. `spares_sent`: see `AnswerFinder`.
 
-        `slicer` searches what is too long for the event loop.
+        `slicer` searches texts that are too long for the event loop.
         """
         self._slicer = slicer or Slicer(WorkPool("searches"))
         self.finder = finder
@@ -83,13 +83,13 @@ class SpanGuard:
         self._authors = authors
 
     def finder_for(self, request: ChatRequest) -> Finder:
-        """On the way out: the same for every request."""
+        """See `AnswerFinder.finder_for`: the same finder for every request."""
         return self.finder
 
     async def check(
         self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: AskAgain | None = None
     ) -> ChatRequest:
-        """The request as it may go on. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
+        """Returns the request to pass on. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
         texts: dict[str, None] = {}
 
         def note(text: str, author: Author) -> str:
@@ -100,16 +100,16 @@ class SpanGuard:
         map_text(request, note)
         try:
             async with asyncio.timeout(self.policy.timeout_s):
-                found = await self._search(list(texts), exchange)
+                spans_by_text = await self._search(list(texts), exchange)
         except Exception as error:
             self.policy.failed(error, stage, exchange, sum(map(len, texts)))
             return request
-        if not found:
+        if not spans_by_text:
             return request
-        self.policy.decide(Counter(span.kind for spans in found.values() for span in spans), stage, exchange)
+        self.policy.decide(Counter(span.kind for spans in spans_by_text.values() for span in spans), stage, exchange)
         if self.policy.shadow:
             return request
-        return map_text(request, lambda text, _: redact(text, found.get(text, ()), self.policy))
+        return map_text(request, lambda text, _: redact(text, spans_by_text.get(text, ()), self.policy))
 
     async def _search(self, texts: list[str], exchange: Exchange) -> dict[str, list[Span]]:
         if sum(map(len, texts)) > _INLINE_CHARACTERS:
@@ -118,7 +118,7 @@ class SpanGuard:
 
 
 def redact(text: str, spans: Sequence[Span], policy: Policy) -> str:
-    """`text` with `[KIND]` for each span that the policy masks."""
+    """Replaces each span that the policy masks with `[KIND]`."""
     parts: list[str] = []
     place = 0
     for span in spans:

@@ -1,7 +1,7 @@
-"""Every place of a request where words stand, and a request with other words in those places.
+"""Visits and replaces every text in a request.
 
-What is not reached, on purpose: the names of tools and of their fields, and the bytes of pictures, sounds and files,
-which `unread_parts` counts.
+Deliberately excluded: the names of tools and of their fields, and the bytes of images, audio and files, which
+`unread_parts` counts.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from contract.messages import (
     ToolResult,
 )
 
-# Who wrote a text: the developer (system, or the definition of a tool or an answer's format), the user, the model (its
-# words, or the arguments of its calls), a tool, or nobody in particular (an id, metadata).
+# Who wrote a text: the developer (system, or the definition of a tool or an answer's format), the user, the model
+# (assistant, or call for the arguments of a tool call), a tool, or none of them (label: an id, metadata).
 Author: TypeAlias = Literal["system", "definition", "user", "assistant", "call", "tool", "label"]
 Change: TypeAlias = Callable[[str, Author], str]
 _AUTHORS: dict[str, Author] = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
 }  # fmt: skip
-# Bytes, ids and signatures in a dialect's own fields: long, and no words.
-# Media types whose bytes are words.
+# Media types whose bytes are text.
 _TEXTUAL = re.compile(r"(?i)text/|application/(?:[\w.+-]*\+)?(?:json|xml|yaml|csv|x-ndjson|javascript)\b")
-_SCHEMA_WORDS = frozenset({"description", "title", "enum", "const", "default", "examples", "example"})
-_NOT_WORDS = frozenset(
+_SCHEMA_TEXT_KEYS = frozenset({"description", "title", "enum", "const", "default", "examples", "example"})
+# Fields of dialects that hold bytes, ids or signatures, not text.
+_NON_TEXT_FIELDS = frozenset(
     {
         "data", "url", "signature", "thoughtSignature", "thought_signature", "id", "type", "file_id", "cache_control",
         "encrypted_content", "encrypted_index", "encrypted_stdout", "redacted",
@@ -50,7 +50,7 @@ _NOT_WORDS = frozenset(
 
 
 def map_text(request: ChatRequest, change: Change) -> ChatRequest:
-    """The request with `change` applied to every text; the same object when nothing changed."""
+    """Applies `change` to every text of the request; returns the same object if nothing changed."""
     changes: dict[str, Any] = {}
     messages = tuple([map_message(message, change) for message in request.messages])
     if any(new is not old for new, old in zip(messages, request.messages, strict=True)):
@@ -88,7 +88,7 @@ def _map_tool(tool: Tool | Opaque, change: Change) -> Tool | Opaque:
 
 
 def _map_schema(schema: Any, change: Change) -> Any:
-    """A JSON schema with its words changed: descriptions and values, never the names of fields."""
+    """Applies `change` to the descriptions and values of a JSON schema, not to field names."""
     if isinstance(schema, list):
         items = [_map_schema(each, change) for each in schema]
         return schema if all(new is old for new, old in zip(items, schema, strict=True)) else items
@@ -96,7 +96,7 @@ def _map_schema(schema: Any, change: Change) -> Any:
         return schema
     fields = {
         key: map_json(value, change, "definition")
-        if key in _SCHEMA_WORDS and not isinstance(value, dict)
+        if key in _SCHEMA_TEXT_KEYS and not isinstance(value, dict)
         else _map_schema(value, change)
         for key, value in schema.items()
     }
@@ -104,7 +104,7 @@ def _map_schema(schema: Any, change: Change) -> Any:
 
 
 def map_message(message: Message, change: Change) -> Message:
-    """One turn with its words changed; the same object when nothing was."""
+    """Applies `change` to every text of a message; returns the same object if nothing changed."""
     author = _AUTHORS[message.role]
     parts = tuple([map_part(part, change, author) for part in message.parts])
     name = change(message.name, "label") if message.name else ""
@@ -119,7 +119,7 @@ def map_message(message: Message, change: Change) -> Message:
 
 
 def map_part(part: Part, change: Change, author: Author) -> Part:
-    """One part with its words changed; the same object when nothing was."""
+    """Applies `change` to every text of a part; returns the same object if nothing changed."""
     changes: dict[str, Any] = {}
     if isinstance(part, (Text, Refusal, Reasoning, Document)):
         if part.text and (text := change(part.text, author)) != part.text:
@@ -142,7 +142,7 @@ def map_part(part: Part, change: Change, author: Author) -> Part:
 
 
 def map_arguments(arguments: str, change: Change) -> str:
-    """The JSON text of a tool's arguments with its strings changed; as text where it is no JSON."""
+    """Applies `change` to the strings in a tool's JSON arguments, or to the text if it is not valid JSON."""
     try:
         value = msgspec.json.decode(arguments)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
@@ -152,7 +152,7 @@ def map_arguments(arguments: str, change: Change) -> str:
 
 
 def map_json(value: Any, change: Change, author: Author) -> Any:
-    """JSON with its strings changed, and long numbers that `change` changes; else the same object."""
+    """Applies `change` to the strings and long numbers of a JSON value; returns the same object if nothing changed."""
     if isinstance(value, str):
         new = change(value, author) if value else value
         return value if new == value else new
@@ -165,9 +165,9 @@ def map_json(value: Any, change: Change, author: Author) -> Any:
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     if isinstance(value, dict):
         fields = {
-            # Names of fields are no words; what is no name may be anything.
+            # Identifiers are field names, not text; other keys may be text.
             key if key.isidentifier() or not key else change(key, author): each
-            if key in _NOT_WORDS and isinstance(each, str)
+            if key in _NON_TEXT_FIELDS and isinstance(each, str)
             else map_json(each, change, author)
             for key, each in value.items()
         }
@@ -177,7 +177,7 @@ def map_json(value: Any, change: Change, author: Author) -> Any:
 
 
 def _map_document(document: Document, change: Change, author: Author) -> dict[str, str]:
-    """The fields of a document that change: its name, and its text where its bytes are one."""
+    """The changed fields of a document: its name, and its bytes if they are text."""
     changes: dict[str, str] = {}
     if document.name and (name := change(document.name, "label")) != document.name:
         changes["name"] = name
@@ -188,7 +188,7 @@ def _map_document(document: Document, change: Change, author: Author) -> dict[st
 
 
 def _text_of(document: Document) -> str | None:
-    """The text of a document that came as bytes; None where that is not text."""
+    """The text of a document that was sent as bytes; None if it is not text."""
     if not document.data or not _TEXTUAL.match(media_type(document.media_type, name=document.name)):
         return None
     try:
@@ -198,7 +198,7 @@ def _text_of(document: Document) -> str | None:
 
 
 def unread_parts(request: ChatRequest) -> int:
-    """Pictures, sounds and files whose words nobody has read."""
+    """The number of images, audio parts and files whose content was not read."""
     return sum(
         isinstance(each, (Image, Audio)) or (isinstance(each, Document) and not each.text and _text_of(each) is None)
         for message in request.messages

@@ -1,7 +1,7 @@
-"""What an app is there for, from examples: questions it should answer, and questions that it should not.
+"""Restricts an app to its topics, learned from examples of allowed and denied questions.
 
-A topic is its examples' embeddings. A question is judged by its nearest examples: those allowed, those denied, and a
-shipped set of questions about everything else under the sun, which stands for whatever nobody thought of.
+A question is classified by its nearest examples in the embedding space: allowed ones, denied ones, and a built-in set
+of questions about many other topics.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 ELSEWHERE = Path(__file__).parent / "models" / "elsewhere.txt"
 MIN_EXAMPLES = 20
 NEAREST = 3
-# A denied example must be at least so near (cosine).
-LEAST_ALIKE = 0.55
-# Measured on four domains of public intents: 87 % of other domains' questions refused at 5 % false refusals.
+# The minimum cosine similarity to a denied example.
+MIN_SIMILARITY = 0.55
+# Measured on four domains of public intent data: refuses 87 % of other domains' questions at 5 % false refusals.
 RIDGE = 0.03
 RIDGE_SHARE = 0.4
 FOLDS = 5
@@ -41,18 +41,18 @@ DENIED, OFF_TOPIC = "denied topic", "off topic"
 
 
 class TopicConfig(Guardrail):
-    """What an app is there for, learned from examples when it starts."""
+    """Restricts an app to its topics, learned from examples at startup."""
 
     needs = (("allowed",), ("denied",))
 
-    kind: Literal["topic"] = Field(description="Questions that are off the app's topics.")
+    kind: Literal["topic"] = Field(description="Questions outside the app's topics.")
     sides: ClassVar[frozenset[str]] = frozenset({"input"})
     steps: ClassVar[frozenset[str]] = frozenset({"flag", "block", "say", "human"})
     allowed: tuple[str, ...] = Field(
-        default=(), description="Questions that it should answer, 20 or more, as its users ask them."
+        default=(), description="Questions that it should answer, 20 or more, worded as users ask them."
     )
     denied: tuple[str, ...] = Field(
-        default=(), description="Questions that it should not answer, whatever they resemble."
+        default=(), description="Questions that it should not answer, even if they resemble allowed ones."
     )
     false_refusals: Percentage = Field(
         default=0.05, description="The share of questions like the allowed ones that may be refused."
@@ -67,7 +67,7 @@ class TopicConfig(Guardrail):
             raise wrong("there are no examples", "list questions under allowed or denied")
         if self.allowed and len(self.allowed) < MIN_EXAMPLES:
             raise wrong(
-                f"{len(self.allowed)} examples are too few to learn from", f"give {MIN_EXAMPLES} or more under allowed"
+                f"{len(self.allowed)} examples are too few to learn from", f"list {MIN_EXAMPLES} or more under allowed"
             )
         return self
 
@@ -83,12 +83,12 @@ class TopicConfig(Guardrail):
 
 
 class TopicClassifier:
-    """Learns from examples when it is first asked, in a second or two."""
+    """Learns from examples on first use, in a second or two."""
 
     def __init__(
         self, allowed: Sequence[str], denied: Sequence[str], vectors: EmbeddingMemo, false_refusals: float
     ) -> None:
-        """`false_refusals`: the share of the allowed examples' like that may be refused."""
+        """`false_refusals`: the share of questions like the allowed examples that may be refused."""
         self._allowed = list(dict.fromkeys(allowed))
         self._denied = list(dict.fromkeys(denied))
         self._vectors = vectors
@@ -110,13 +110,13 @@ class TopicClassifier:
 
         elsewhere = [line for line in ELSEWHERE.read_text("utf-8").splitlines() if line.strip()]
         texts = [*self._allowed, *self._denied, *elsewhere]
-        made: Any = np.asarray(await self._vectors.embed(texts), dtype=np.float32)
+        vectors: Any = np.asarray(await self._vectors.embed(texts), dtype=np.float32)
         first, second = len(self._allowed), len(self._allowed) + len(self._denied)
-        return _Topics(made[:first], made[first:second], made[second:], self._false_refusals)
+        return _Topics(vectors[:first], vectors[first:second], vectors[second:], self._false_refusals)
 
 
-class _Side:
-    """Tells what is like the allowed examples from what is like anything else: by the nearest, and by a ridge."""
+class _AllowedTopics:
+    """Separates questions like the allowed examples from others, by nearest neighbours and ridge regression."""
 
     def __init__(self, allowed: NDArray[np.float32], elsewhere: NDArray[np.float32]) -> None:
         import numpy as np
@@ -126,14 +126,14 @@ class _Side:
         rows = np.vstack([allowed, elsewhere])
         self._mean = rows.mean(0)
         centred = rows - self._mean
-        # Each side counts half, however many examples it has.
+        # Both classes have equal weight, independent of their sizes.
         weight = np.concatenate([np.full(len(each), 0.5 / len(each)) for each in (allowed, elsewhere)])
         label = np.concatenate([np.ones(len(allowed)), -np.ones(len(elsewhere))])
         gram = centred.T @ (centred * weight[:, None]) + RIDGE * np.eye(rows.shape[1])
         self._weights = np.linalg.solve(gram, centred.T @ (weight * label))
 
     def margin(self, vector: NDArray[np.float32]) -> float:
-        """Higher is more like the allowed examples."""
+        """The similarity to the allowed examples; higher is more similar."""
         ridge = float((vector - self._mean) @ self._weights)
         return _near(self._allowed, vector) - _near(self._elsewhere, vector) + RIDGE_SHARE * ridge
 
@@ -148,11 +148,11 @@ class _Topics:
     ) -> None:
         self._allowed = allowed
         self._denied = denied
-        self._side = _Side(allowed, elsewhere) if len(allowed) else None
+        self._side = _AllowedTopics(allowed, elsewhere) if len(allowed) else None
         self._limit = _learned_limit(allowed, elsewhere, false_refusals) if len(allowed) else 0.0
 
     def judge(self, vector: NDArray[np.float32]) -> list[str]:
-        if len(self._denied) and _near(self._denied, vector, 1) > max(LEAST_ALIKE, _near(self._allowed, vector, 1)):
+        if len(self._denied) and _near(self._denied, vector, 1) > max(MIN_SIMILARITY, _near(self._allowed, vector, 1)):
             return [DENIED]
         if self._side is not None and self._side.margin(vector) < self._limit:
             return [OFF_TOPIC]
@@ -160,7 +160,7 @@ class _Topics:
 
 
 def _near(examples: NDArray[np.float32], vector: NDArray[np.float32], count: int = NEAREST) -> float:
-    """The mean cosine to the nearest examples; 0 without any."""
+    """The mean cosine similarity to the nearest examples; 0 without examples."""
     if not len(examples):
         return 0.0
     cosines = examples @ vector
@@ -170,13 +170,13 @@ def _near(examples: NDArray[np.float32], vector: NDArray[np.float32], count: int
 
 
 def _learned_limit(allowed: NDArray[np.float32], elsewhere: NDArray[np.float32], false_refusals: float) -> float:
-    """The margin below which the given share of the allowed examples lies, each judged without having been learned."""
+    """The margin that the given share of the allowed examples falls below, by cross-validation."""
     import numpy as np
 
     margins: list[float] = []
     fold = np.arange(len(allowed)) % FOLDS
     for number in range(min(FOLDS, len(allowed) - 1)):
-        side = _Side(allowed[fold != number], elsewhere)
+        side = _AllowedTopics(allowed[fold != number], elsewhere)
         margins += [side.margin(vector) for vector in allowed[fold == number]]
     margins.sort()
     return margins[int(len(margins) * false_refusals)] - 1e-6 if margins else 0.0

@@ -1,4 +1,4 @@
-"""Insults, hate and threats in what the user or the model writes."""
+"""Detects insults, hate and threats in texts of the user or the model."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
 
 
 class ToxicityConfig(Guardrail):
-    """Insults, hate and threats, of the user's or of the model's."""
+    """Insults, hate and threats by the user or the model."""
 
     kind: Literal["toxicity"] = Field(description="Insults, hate, threats.")
-    threshold: Number = Field(default=0.5, ge=0, le=1, description="How sure it must be.")
-    texts: tuple[Author, ...] = Field(default=("user",), description="Whose words of a request are judged.")
+    threshold: Number = Field(default=0.5, ge=0, le=1, description="The minimum score.")
+    texts: tuple[Author, ...] = Field(default=("user",), description="Which texts of a request are judged, by author.")
     steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "race", "model", "block", "say", "human"})
     then: Then = Field(
         default=("block",),
-        description="What happens; on the way in only flag, block, say TEXT or human, on the way out a list.",
+        description="What happens: for requests only flag, block, say TEXT or human; for answers a list of steps.",
     )
 
     @classmethod
     def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-        """The model that embeds texts."""
+        """The embedding model."""
         yield ("kind",), "embeddings"
 
     @classmethod
     def misplaced(cls, values: Mapping[str, Any], position: Position) -> Iterator[tuple[str, str]]:
-        """On the way in no step may ask a model again."""
+        """Steps that call the model again are not possible for requests."""
         if position.side == "input" and any(step.split(" ")[0] in ANSWER_STEPS for step in written_steps(values)):
-            cure = f"let {position.name} flag, block, say or human"
-            yield "on the way in there is no answer to ask again for", cure
+            cure = f"use flag, block, say or human for {position.name}"
+            yield "a request has no answer that could be requested again", cure
         yield from super().misplaced(values, position)
 
     def holds_back(self, side: Side) -> str:
@@ -72,7 +72,7 @@ class ToxicityClassifier:
     name = "toxicity"
 
     def __init__(self, threshold: float, model: LinearClassifier, vectors: EmbeddingMemo) -> None:
-        """`threshold` from 0 to 1: at 0.5 about one in twenty harmless remarks of any tone is flagged."""
+        """`threshold` from 0 to 1: at 0.5 about 5 % of harmless remarks are flagged."""
         self._threshold = threshold
         self._model = model
         self._vectors = vectors
@@ -85,8 +85,8 @@ class ToxicityClassifier:
     async def judge(
         self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: AskAgain, caller: str = ""
     ) -> Judgement:
-        """See `guardrails.judges.guard.Judge.judge`: sentence by sentence, for one is enough."""
+        """See `guardrails.judges.guard.Judge.judge`. Judges sentence by sentence, because one is enough."""
         for sentence in sentences(text):
             if await self.rules(sentence):
-                return Judgement("it insults or threatens somebody")
+                return Judgement("it contains an insult or a threat")
         return Judgement()

@@ -1,4 +1,4 @@
-"""Words from outside, in tool results and retrieved passages: what gives orders in them is taken out."""
+"""Untrusted content: removes injected instructions from tool results and retrieved passages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from guardrails.classified import ClassifierGuard
     from guardrails.verdict import Policy
 
-# What stands in the place of an instruction that was taken out.
+# The replacement for a removed instruction.
 REMOVED = "[removed: this was an instruction, not information]"
 _NOTE = Message(
     "system",
@@ -36,18 +36,18 @@ _BLOCK = "<retrieved_context>"
 
 
 class Cleaner(Protocol):
-    """Takes out of a text what should not be in it."""
+    """Removes injected instructions from a text."""
 
     async def cleaned(self, text: str, again: AskAgain | None = None, caller: str = "") -> str | None:
-        """The text without it; None when there is nothing to take out. `caller` is whose turn long work takes."""
+        """Returns the cleaned text; None if there is nothing to remove. Long work is queued as `caller`."""
         ...
 
 
 class IndirectInjectionGuard:
-    """Cleans what comes from outside, then lets `inner` judge what the user says."""
+    """Cleans untrusted content, then runs `inner` on the user's texts."""
 
     def __init__(self, cleaner: Cleaner, inner: ClassifierGuard, *, mark: bool = True) -> None:
-        """`mark`: the model is told in a line what comes from outside."""
+        """`mark`: whether a system message tells the model which content is untrusted."""
         self.policy: Policy = inner.policy
         self._mark = mark
         self._cleaner = cleaner
@@ -56,7 +56,7 @@ class IndirectInjectionGuard:
     async def check(
         self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: AskAgain | None = None
     ) -> ChatRequest:
-        """The request as it may go on. Raises as `inner` does."""
+        """Returns the request to pass on. Raises the errors of `inner`."""
         texts: dict[str, Author] = {}
 
         def note(text: str, author: Author) -> str:
@@ -86,13 +86,13 @@ class IndirectInjectionGuard:
         passages, rest = read_blocks(text)
         if not passages:
             return (await self._cleaner.cleaned(text, again, caller) or text) if author == "tool" else text
-        kept: list[Passage] = []
+        clean_passages: list[Passage] = []
         for passage in passages:
             cleaned = await self._cleaner.cleaned(passage.text, again, caller)
             if cleaned is None:
-                kept.append(passage)
+                clean_passages.append(passage)
             elif cleaned.replace(REMOVED, "").strip():
-                kept.append(Passage(passage.source, passage.place, cleaned, passage.score, passage.id))
-        if kept == passages:
+                clean_passages.append(Passage(passage.source, passage.place, cleaned, passage.score, passage.id))
+        if clean_passages == passages:
             return text
-        return write_block(kept) + rest if kept else rest
+        return write_block(clean_passages) + rest if clean_passages else rest

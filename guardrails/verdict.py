@@ -1,4 +1,4 @@
-"""What a guardrail may decide, and what it raises to say so."""
+"""A guardrail's policy: its actions, and the errors that enforce them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from contract.exchange import Exchange
     from guardrails.webhook import Handover
 
-# A text beyond this that can't be checked in time is too long; a shorter one means that the guardrail is too slow.
+# A timeout on a text of more characters means that the text is too long; on a shorter one, that the check is slow.
 LONG_TEXT = 20_000
 Action: TypeAlias = Literal["allow", "flag", "mask", "block", "say", "human"]
 
 
 class StockAnswer(Exception):
-    """A guardrail answers in the model's place. `action` is `say` or `human`."""
+    """A guardrail answers instead of the model, for the actions `say` and `human`."""
 
     def __init__(self, text: str) -> None:
         super().__init__("a guardrail answers")
@@ -29,17 +29,17 @@ class StockAnswer(Exception):
 
 
 class GuardrailBroken(GatehouseError):
-    """A guardrail that must not be passed over did not run."""
+    """A guardrail that fails closed could not run."""
 
     status = 503
     code = "guardrail_unavailable"
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """What one guardrail does with what it finds.
+    """The actions of one guardrail.
 
-    `actions` by what was found, `*` for all else; `say` is the text of `say` and of `human`. With `shadow` it only says
-    what it would have done. `fail_open` lets texts pass that it could not check within `timeout_s`.
+    `actions` by rule, `*` for all others; `say` is the answer for `say` and `human`. With `shadow` findings are only
+    recorded. `fail_open` lets texts pass that could not be checked within `timeout_s`.
     """
 
     name: str
@@ -51,25 +51,25 @@ class Policy(msgspec.Struct, frozen=True):
     handover: Handover | None = None
 
     def action(self, rule: str) -> Action:
-        """What to do with a finding of `rule`."""
+        """The action for a finding of `rule`."""
         return self.actions.get(rule) or self.actions.get("*") or "flag"
 
     def blocked(self, rule: str, stage: Stage) -> ContentBlocked:
-        """The error that a caller gets. It names what was found, never the text."""
-        what = {"input": "The request", "context": "What was retrieved for the request", "output": "The answer"}[stage]
+        """The error for the caller. It names the rule, never the text."""
+        what = {"input": "The request", "context": "The retrieved context", "output": "The answer"}[stage]
         return ContentBlocked(f"{what} was blocked by the guardrail '{self.name}' ({rule})")
 
     def decide(self, counts: Mapping[str, int], stage: Stage, exchange: Exchange) -> None:
-        """Writes the findings down; raises the gravest decision there is: `ContentBlocked`, then `StockAnswer`."""
+        """Records the findings and enforces the most severe action: raises `ContentBlocked` or `StockAnswer`."""
         worst: tuple[int, str, Action] | None = None
         for rule, count in counts.items():
             action = self.action(rule)
             if action == "allow":
                 continue
             exchange.findings.append(Finding(self.name, rule, action, stage, count, shadow=self.shadow))
-            gravity = _GRAVITY[action]
-            if worst is None or gravity > worst[0]:
-                worst = (gravity, rule, action)
+            severity = _SEVERITY[action]
+            if worst is None or severity > worst[0]:
+                worst = (severity, rule, action)
         if worst is None or self.shadow:
             return
         if worst[2] == "block":
@@ -80,16 +80,16 @@ class Policy(msgspec.Struct, frozen=True):
             raise StockAnswer(self.say)
 
     def hand_over(self, exchange: Exchange, reason: str) -> str:
-        """Tells whoever answers in a model's place; what the caller reads, with the id that both have."""
+        """Notifies the hand-over webhook; returns the answer for the caller, with the request id as reference."""
         if self.handover is not None:
             self.handover.tell(exchange, self.name, reason)
         return f"{self.say} (reference: {exchange.id})"
 
     def failed(self, error: BaseException, stage: Stage, exchange: Exchange, characters: int = 0) -> None:
-        """It broke or was too slow: a finding of its own, and an error unless it may fail open.
+        """Records a failed check as a finding, and raises an error unless the guardrail fails open.
 
-        Only the error's class is told: its text may hold what was being checked. What the caller itself did too much of
-        is the caller's error, not the guardrail's.
+        Reports only the error's class, because its message may contain the checked text. `TooManyRequests` is passed
+        on as the caller's error.
         """
         too_long = isinstance(error, TimeoutError) and characters > LONG_TEXT
         kind = "too long" if too_long else "timeout" if isinstance(error, TimeoutError) else type(error).__name__
@@ -104,4 +104,4 @@ class Policy(msgspec.Struct, frozen=True):
         raise GuardrailBroken(f"The guardrail '{self.name}' could not check this ({kind})", retry_after_s=1.0)
 
 
-_GRAVITY: dict[Action, int] = {"allow": 0, "flag": 1, "mask": 2, "say": 3, "human": 4, "block": 5}
+_SEVERITY: dict[Action, int] = {"allow": 0, "flag": 1, "mask": 2, "say": 3, "human": 4, "block": 5}

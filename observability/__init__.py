@@ -1,1 +1,1 @@
-"""After a reply has gone, its ledger becomes a trace, metrics and a log line."""
+"""Turns the record of a finished request into a trace, metrics and a log line."""

@@ -1,4 +1,4 @@
-"""Pictures of measurements, as SVG that a browser shows: bars side by side, and curves."""
+"""Charts of measurements as SVG: grouped bars, and curves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INNER_W, _INNER_H = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
 
 
 def bars(title: str, groups: Mapping[str, Mapping[str, float]]) -> str:
-    """A group of bars for each entry, from 0 to 1: `{"words": {"recall@10": 0.5}}`."""
+    """A grouped bar chart of values from 0 to 1: `{"words": {"recall@10": 0.5}}`."""
     names = list(dict.fromkeys(name for values in groups.values() for name in values))
     width = _INNER_W / max(1, len(groups))
     bar = 0.8 * width / max(1, len(names))
@@ -29,7 +29,7 @@ def bars(title: str, groups: Mapping[str, Mapping[str, float]]) -> str:
                 f'<text x="{x + 0.45 * bar:.1f}" y="{y - 4:.1f}" font-size="9" text-anchor="middle">{value:.2f}</text>'
             )
         parts.append(_text(left + 0.4 * width, HEIGHT - _BOTTOM + 18, group, "middle"))
-    return _picture(title, [*_y_axis(0.0, 1.0), *parts, *_legend(names)])
+    return _svg(title, [*_y_axis(0.0, 1.0), *parts, *_legend(names)])
 
 
 def curves(
@@ -39,10 +39,10 @@ def curves(
     series: Mapping[str, Sequence[tuple[float, float]]],
     marks: Mapping[str, tuple[float, float]] | None = None,
 ) -> str:
-    """A line for each series of points; `marks` are points with a word beside them."""
+    """A line chart of each series of points; `marks` are points with a label."""
     points = [point for each in series.values() for point in each] + list((marks or {}).values())
     if not points:
-        return _picture(title, [])
+        return _svg(title, [])
     x_from, x_to = min(x for x, _ in points), max(x for x, _ in points)
     y_from, y_to = min(0.0, min(y for _, y in points)), max(y for _, y in points)
     x_to, y_to = (x_to if x_to > x_from else x_from + 1.0), (y_to if y_to > y_from else y_from + 1.0)
@@ -59,13 +59,13 @@ def curves(
     for number, each in enumerate(series.values()):
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in map(at, sorted(each)))
         parts.append(f'<polyline points="{line}" fill="none" stroke="{_colour(number)}" stroke-width="2"/>')
-    for word, point in (marks or {}).items():
+    for label, point in (marks or {}).items():
         x, y = at(point)
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="#000"/>' + _text(x + 7, y - 6, word, "start"))
-    return _picture(title, [*parts, *_legend(list(series))])
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="#000"/>' + _text(x + 7, y - 6, label, "start"))
+    return _svg(title, [*parts, *_legend(list(series))])
 
 
-def _picture(title: str, parts: Sequence[str]) -> str:
+def _svg(title: str, parts: Sequence[str]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
         'font-family="sans-serif" font-size="12">'
@@ -97,8 +97,8 @@ def _legend(names: Sequence[str]) -> list[str]:
     ]
 
 
-def _text(x: float, y: float, words: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The process's own log on stderr, in the same shape as the request lines."""
+"""The log of the process on stderr, in the same format as the request lines."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ LogFormat = Literal["json", "text", "off"]
 
 
 def configure_logging(log: LogFormat) -> None:
-    """Once, at the start of a process. `off` still says what is wrong."""
-    # Without the values of variables, which structlog would show: a caller's key and words are among them.
+    """Configures logging, once at the start of a process. `off` still logs warnings and errors."""
+    # Without the values of variables, which structlog would show: they include callers' keys and prompts.
     console = structlog.dev.ConsoleRenderer(
         colors=has_colors(sys.stderr), exception_formatter=structlog.dev.plain_traceback
     )
@@ -38,13 +38,13 @@ def configure_logging(log: LogFormat) -> None:
 
 
 class _Stderr(structlog.PrintLogger):
-    """Where nobody can be told, on a full disk say, what was to be told about goes on all the same."""
+    """Ignores errors of writing the log, such as a full disk, so that the logged work continues."""
 
     def __init__(self, *_: Any) -> None:
         super().__init__(sys.stderr)
 
     def msg(self, message: str) -> None:
-        """A line."""
+        """Writes a line."""
         with contextlib.suppress(OSError, ValueError):
             super().msg(message)
 

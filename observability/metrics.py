@@ -1,4 +1,4 @@
-"""Prometheus metrics. Label values come from the config or from our own tables, never from a caller's text."""
+"""Prometheus metrics. Label values come from the config or from fixed tables, never from a caller's text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNKNOWN = "unknown"
 
 
 class TargetState(Protocol):
-    """How a target is doing."""
+    """The state of a target."""
 
     @property
     def target(self) -> str:
@@ -43,12 +43,12 @@ class TargetState(Protocol):
 
     @property
     def in_flight(self) -> int:
-        """Calls under way."""
+        """Calls in flight."""
         ...
 
 
 class Metrics:
-    """All instruments, in a registry of their own."""
+    """All metrics, in their own registry."""
 
     def __init__(
         self,
@@ -59,9 +59,7 @@ class Metrics:
         quality: Mapping[str, ContextQuality] | None = None,
         accounts: Callable[[], AccessState | None] = lambda: None,
     ) -> None:
-        """`in_flight` is read at each scrape, by surface; so are `health`, `dropped`, `accounts`, and `quality` by
-        pipeline.
-        """
+        """`in_flight` (by surface), `quality` (by pipeline) and the functions are read at each scrape."""
         registry = self._registry = CollectorRegistry()
         self._counters = _Counters(registry)
         self._histograms = _Histograms(registry)
@@ -69,7 +67,7 @@ class Metrics:
         self._by_request: dict[tuple[str, ...], Counter] = {}
         self._by_model: dict[tuple[str, str], _PerModel] = {}
         self._by_target: dict[str, tuple[Histogram, dict[str, Counter]]] = {}
-        Gauge("gatehouse_build_info", "Which version runs.", ["version"], registry=registry).labels(version).set(1)
+        Gauge("gatehouse_build_info", "The running version.", ["version"], registry=registry).labels(version).set(1)
         registry.register(_Live(health, in_flight, dropped, quality if quality is not None else {}, accounts))
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -135,14 +133,14 @@ class Metrics:
 
     def _count_dropped_params(self, attempt: Attempt) -> None:
         for param in attempt.losses:
-            # Fields that a caller made up must not grow the registry.
+            # Arbitrary field names from callers must not grow the registry.
             known = param.field in self._dropped_fields or len(self._dropped_fields) < MAX_DROPPED_FIELDS
             name = param.field if known and len(param.field) < 64 else "other"
             self._dropped_fields.add(name)
             self._counters.dropped_params.labels(name).inc()
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """Body and content type, in the form that `accept` prefers."""
+        """Body and content type, in the format that `accept` prefers."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
@@ -152,26 +150,26 @@ class _Counters:
         def counter(name: str, text: str, labels: list[str]) -> Counter:
             return Counter(f"gatehouse_{name}", text, labels, registry=registry)
 
-        self.requests = counter(
-            "requests", "Requests by how they ended.", ["app", "surface", "model", "outcome", "code"]
+        self.requests = counter("requests", "Requests by outcome.", ["app", "surface", "model", "outcome", "code"])
+        self.attempts = counter(
+            "attempts", "Calls to targets by result: ok, or the kind of error.", ["target", "result"]
         )
-        self.attempts = counter("attempts", "Calls to targets: ok, or the kind of error.", ["target", "result"])
-        self.cost = counter("cost_usd", "US dollars that requests have cost.", ["model", "app"])
-        self.unpriced = counter("unpriced_requests", "Requests to a target whose price is not known.", ["model"])
+        self.cost = counter("cost_usd", "Cost of requests in US dollars.", ["model", "app"])
+        self.unpriced = counter("unpriced_requests", "Requests to a target without a known price.", ["model"])
         self.recalls = counter("cache_requests", "Requests to pipelines with a cache.", ["model", "result"])
-        self.errors = counter("errors", "Requests that ended in an error, by its kind.", ["kind", "model"])
-        self.retries = counter("retries", "Second calls to the same target.", ["model"])
-        self.fallbacks = counter("fallbacks", "Calls to a further target.", ["model"])
-        self.hedges = counter("hedges", "Second calls beside a slow first.", ["model"])
+        self.errors = counter("errors", "Requests that ended in an error, by kind.", ["kind", "model"])
+        self.retries = counter("retries", "Retries on the same target.", ["model"])
+        self.fallbacks = counter("fallbacks", "Calls to a fallback target.", ["model"])
+        self.hedges = counter("hedges", "Hedged calls, because the first was slow.", ["model"])
         self.interrupted = counter("interrupted_streams", "Streams that failed after the first token.", ["model"])
         self.disconnects = counter("client_disconnects", "Clients that disconnected early.", ["model"])
         self.dropped_params = counter("dropped_params", "Request fields that a target does not support.", ["field"])
         self.findings = counter(
             "guardrail_findings",
-            "What guardrails found, and what was done; `failed` for one that did not run.",
+            "Findings of guardrails by action; `failed` if a guardrail failed.",
             ["guardrail", "rule", "action", "stage", "shadow"],
         )
-        self.tokens = counter("tokens", "Tokens as the providers count them.", ["direction", "model", "app"])
+        self.tokens = counter("tokens", "Tokens as reported by providers.", ["direction", "model", "app"])
 
 
 class _Histograms:
@@ -179,21 +177,21 @@ class _Histograms:
         def histogram(name: str, text: str, labels: list[str], buckets: tuple[float, ...]) -> Histogram:
             return Histogram(f"gatehouse_{name}", text, labels, buckets=buckets, registry=registry)
 
-        self.duration = histogram("request_duration_seconds", "Whole requests.", ["model", "app"], DURATION_S)
+        self.duration = histogram("request_duration_seconds", "Duration of requests.", ["model", "app"], DURATION_S)
         self.first = histogram(
-            "time_to_first_token_seconds", "Streams, to the first word.", ["model", "app"], DURATION_S
+            "time_to_first_token_seconds", "Time to the first token of streams.", ["model", "app"], DURATION_S
         )
         self.per_token = histogram(
-            "time_per_output_token_seconds", "Streams, between tokens.", ["model", "app"], PER_TOKEN_S
+            "time_per_output_token_seconds", "Time between output tokens of streams.", ["model", "app"], PER_TOKEN_S
         )
         self.overhead = histogram(
-            "overhead_seconds", "Time not spent waiting for a target.", ["model", "app"], OVERHEAD_S
+            "overhead_seconds", "Time of requests not spent waiting for a target.", ["model", "app"], OVERHEAD_S
         )
-        self.attempt = histogram("attempt_duration_seconds", "Calls to targets.", ["target"], DURATION_S)
+        self.attempt = histogram("attempt_duration_seconds", "Duration of calls to targets.", ["target"], DURATION_S)
 
 
 class _PerModel:
-    """The instruments of one app and model, looked up once."""
+    """The metrics of one app and model, looked up once."""
 
     __slots__ = ("_app", "_duration", "_first", "_model", "_overhead", "_per_token", "_tokens", "_tokens_by")
 
@@ -216,7 +214,7 @@ class _PerModel:
             self._first.observe(exchange.first_byte - exchange.started)
             if usage is not None and usage.output > 1:
                 self._per_token.observe((exchange.ended - exchange.first_byte) / (usage.output - 1))
-        # What was kept, or is another's call, was not spent again.
+        # Cached and shared responses use no tokens of their own.
         spent = exchange.cache is None or exchange.cache.kind in ("miss", "off")
         if usage is not None and spent:
             self._count("input", usage.input)
@@ -235,7 +233,7 @@ class _PerModel:
 
 
 class _Live:
-    """What is so at the moment of a scrape."""
+    """Metrics that are read at the moment of a scrape."""
 
     def __init__(
         self,
@@ -252,19 +250,21 @@ class _Live:
         self._dropped = dropped
 
     def collect(self) -> Iterator[Metric]:
-        """The custom collector's method."""
+        """See `prometheus_client.registry.Collector`."""
         state = GaugeMetricFamily(
-            "gatehouse_breaker_state", "1 for the state that a target's breaker is in.", labels=["target", "state"]
+            "gatehouse_breaker_state", "1 for the current state of a target's breaker.", labels=["target", "state"]
         )
-        calls = GaugeMetricFamily("gatehouse_target_in_flight", "Calls to a target under way.", labels=["target"])
+        calls = GaugeMetricFamily("gatehouse_target_in_flight", "Calls to a target in flight.", labels=["target"])
         for target in self._health():
             for name in STATES:
                 state.add_metric([target.target, name], float(target.state == name))
             calls.add_metric([target.target], target.in_flight)
-        requests = GaugeMetricFamily("gatehouse_in_flight", "Requests under way.", labels=["surface"])
+        requests = GaugeMetricFamily("gatehouse_in_flight", "Requests in flight.", labels=["surface"])
         for surface, count in self._in_flight.items():
             requests.add_metric([surface], count)
-        dropped = CounterMetricFamily("gatehouse_telemetry_dropped", "Spans and ledgers that were not delivered.")
+        dropped = CounterMetricFamily(
+            "gatehouse_telemetry_dropped", "Spans and request records that were not delivered."
+        )
         dropped.add_metric([], self._dropped())
         yield from (state, calls, requests, dropped)
         if (accounts := self._accounts()) is not None:
@@ -274,13 +274,13 @@ class _Live:
 
     def _judged(self) -> Iterator[Metric]:
         relevance = SummaryMetricFamily(
-            "gatehouse_context_relevance", "The share of the passages that help, on a sample.", labels=["pipeline"]
+            "gatehouse_context_relevance", "The share of relevant passages, on a sample.", labels=["pipeline"]
         )
         precision = SummaryMetricFamily(
-            "gatehouse_context_precision", "How far in front the passages stand that help.", labels=["pipeline"]
+            "gatehouse_context_precision", "How high relevant passages rank, on a sample.", labels=["pipeline"]
         )
         failed = CounterMetricFamily(
-            "gatehouse_context_unjudged", "Samples whose judge gave nothing.", labels=["pipeline"]
+            "gatehouse_context_unjudged", "Samples without a usable judgement.", labels=["pipeline"]
         )
         for pipeline, quality in self._quality.items():
             relevance.add_metric([pipeline], quality.judged, quality.relevance)
@@ -291,15 +291,15 @@ class _Live:
 
 def _accounted(accounts: AccessState) -> Iterator[Metric]:
     yield GaugeMetricFamily(
-        "gatehouse_ledger_waiting_bytes", "Of the ledger's journal, not in the database yet.",
+        "gatehouse_ledger_waiting_bytes", "Bytes of the ledger's journal that are not in the database yet.",
         accounts.ledger_waiting_bytes,
     )  # fmt: skip
     yield CounterMetricFamily(
-        "gatehouse_ledger_lost_rows", "Rows that neither the database nor the disk could take.",
+        "gatehouse_ledger_lost_rows", "Rows that neither the database nor the disk could store.",
         accounts.ledger_lost_rows,
     )  # fmt: skip
     yield GaugeMetricFamily(
-        "gatehouse_ledger_undecodable_lines", "Lines of journals that are kept aside: their rows are in no database.",
+        "gatehouse_ledger_undecodable_lines", "Unreadable journal lines set aside: their rows are not in the database.",
         accounts.ledger_undecodable_lines,
     )  # fmt: skip
     yield GaugeMetricFamily(

@@ -1,4 +1,4 @@
-"""Every name that leaves the process in a trace: OpenTelemetry's where there is one, `gatehouse.*` where there is none.
+"""All attribute names in traces: OpenTelemetry's names where they exist, else `gatehouse.*`.
 
 GenAI conventions as of semantic conventions 1.41 and later (attributes only; its metrics are for model clients).
 """
@@ -49,5 +49,5 @@ CHAT = "chat"
 
 
 def usual_operation(surface: str) -> str:
-    """What an attempt made for `surface` would have been, had it come as far as a dialect."""
+    """The operation of an attempt for `surface` that ended before its dialect was used."""
     return EMBEDDINGS if "mbed" in surface else CHAT

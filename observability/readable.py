@@ -1,6 +1,6 @@
-"""A span of ours as the SDK's own `ReadableSpan`, for exporters of the SDK that take nothing else.
+"""Converts a span to the SDK's `ReadableSpan`, for exporters of the SDK that need it.
 
-Importing this needs the extra `telemetry`.
+This module needs the extra `telemetry`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SCOPE = InstrumentationScope(SCOPE)
 
 
 def readable(span: SpanRecord, resource: Resource) -> ReadableSpan:
-    """The span, with the resource that it is of."""
+    """The span as a `ReadableSpan` with its resource."""
     trace_id = int.from_bytes(span.trace_id, "big")
     parent = None
     if span.parent_id:

@@ -1,7 +1,7 @@
-"""What commands show to people, by rich: tables, trees, bars, progress, colours.
+"""Output of commands for people, with rich: tables, trees, bars, progress, colours.
 
-On a terminal, cells wrap to its width. In a pipe or a file, each row is one line of its full length without colours,
-so that `grep` and `awk` find whole values. rich is imported when something is shown: no command waits for it before.
+On a terminal, cells wrap to its width. In a pipe or a file, each row is one line of full length without colours, so
+that `grep` and `awk` find complete values. rich is imported only when output is printed, so that commands start fast.
 """
 
 from __future__ import annotations
@@ -17,63 +17,63 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-# Columns of what is no terminal: more than any row has.
+# The width without a terminal: more columns than any row has.
 _WIDE = 1_000_000
 
 
 def has_colors(stream: TextIO) -> bool:
-    """Whether what is written there is seen in colours: on a terminal, unless `NO_COLOR` is set (no-color.org)."""
+    """Whether output to the stream has colours: on a terminal, unless `NO_COLOR` is set (no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def show(shown: RenderableType, stream: TextIO | None = None) -> None:
-    """Prints a table, a tree or a text; to stdout unless another stream is given."""
+    """Prints a table, a tree or text; by default to stdout."""
     from rich.measure import Measurement
     from rich.text import Text
 
     stream = stream or sys.stdout
     console = _console(stream)
     if isinstance(shown, Text):
-        # The terminal wraps it: a caret under a line keeps its place.
+        # The terminal wraps the text, so that a caret under a line keeps its place.
         console.print(shown, soft_wrap=True)
         return
     if stream.isatty():
-        # Where a terminal is too narrow for whole words and numbers, it wraps the rows.
+        # If the terminal is too narrow for complete words and numbers, the terminal wraps the rows.
         least = Measurement.get(console, console.options.update_width(_WIDE), shown).minimum
         console.width = max(console.width, least)
         console.print(shown)
         return
     with console.capture() as captured:
         console.print(shown)
-    # rich fills the last column with spaces.
+    # rich pads the last column with spaces.
     stream.write("".join(f"{line.rstrip()}\n" for line in captured.get().split("\n")[:-1]))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[RenderableType]], left: int | None = None) -> Table:
-    """A row for each of `rows` under the heads, none for an empty `head`; from column `left` on, to the right.
+    """A table of `rows`, with a header unless `head` is empty; columns from number `left` on are right-aligned.
 
-    Cells of text are shown by `printable`.
+    Text cells are escaped by `printable`.
     """
     from rich.table import Table
 
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(head), header_style="bold")
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(head), header_style="bold")
     for place, name in enumerate(head):
         justify: JustifyMethod = "left" if left is None or place < left else "right"
-        made.add_column(name, justify=justify, overflow="fold")
+        grid.add_column(name, justify=justify, overflow="fold")
     for row in rows:
-        made.add_row(*(_text(cell) if isinstance(cell, str) else cell for cell in row))
-    return made
+        grid.add_row(*(_text(cell) if isinstance(cell, str) else cell for cell in row))
+    return grid
 
 
 def styled(pieces: Iterable[tuple[str, str]]) -> Text:
-    """Texts, each with its style in rich's words."""
+    """Pieces of text, each with a style of rich."""
     from rich.text import Text
 
     return Text.assemble(*pieces)
 
 
 def progress_bar(stream: TextIO) -> Progress:
-    """A bar with what is done, how much and what is left; shown on a terminal only."""
+    """A progress bar with counts and the remaining time; shown only on a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -81,7 +81,7 @@ def progress_bar(stream: TextIO) -> Progress:
 
 
 def printable(text: str) -> str:
-    """The text with its control characters written out: people name things, and no name may steer a terminal."""
+    """The text with control characters escaped: names come from users, and must not control the terminal."""
     return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)
 
 

@@ -1,4 +1,4 @@
-"""A ledger as plain data: what the log line and the waterfall say."""
+"""The record of a request as plain data, for the log line and the waterfall."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def summary(exchange: Exchange) -> dict[str, Any]:
-    """JSON-able, without content and without keys. Times in milliseconds from the request's start."""
+    """The log line as JSON-compatible data, without content and keys. Times are milliseconds from the start."""
     first = exchange.first_byte
     line: dict[str, Any] = {
         "time": _rfc3339(exchange.started_ns),
@@ -23,7 +23,7 @@ def summary(exchange: Exchange) -> dict[str, Any]:
         "trace_id": exchange.trace_id,
         "surface": exchange.surface,
         "app": exchange.caller.app if exchange.caller else None,
-        # What an unknown caller wrote into `model` is its own text.
+        # An unknown model is arbitrary text from the caller.
         "model": exchange.model if exchange.route else None,
         "route": exchange.route or None,
         "target": exchange.target or None,
@@ -64,7 +64,7 @@ def summary(exchange: Exchange) -> dict[str, Any]:
 
 
 def written_finding(finding: Finding) -> str:
-    """`pii: EMAIL mask input x2`, and whether that was only in the shadow."""
+    """A finding as text, such as `pii: EMAIL mask input x2`, with `(shadow)` for a dry run."""
     count = f" x{finding.count}" if finding.count > 1 else ""
     shadow = " (shadow)" if finding.shadow else ""
     return f"{finding.guardrail}: {finding.rule} {finding.action} {finding.stage}{count}{shadow}"

@@ -1,4 +1,4 @@
-"""One trace of a ledger: the request, its steps below it by their times, and an attempt for each call upstream."""
+"""The trace of a request: the root span, its steps nested by their times, and a span for each attempt."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ SCOPE = "gatehouse"
 
 
 class SpanRecord(msgspec.Struct, gc=False, kw_only=True):
-    """One span, as OpenTelemetry has it; times in nanoseconds since 1970.
+    """One span, as in OpenTelemetry; times are nanoseconds since 1970.
 
-    `parent_id` is empty in a root without a caller's trace; `remote` says that the parent is the caller's. `error` is
-    the description of a span that failed. `dropped` counts the attributes that a limit left out.
+    `parent_id` is empty for a root without a caller's trace; `remote` means that the parent is the caller's span.
+    `error` is the description of a failed span. `dropped` counts the attributes removed by a limit.
     """
 
     trace_id: bytes
@@ -45,13 +45,13 @@ class SpanRecord(msgspec.Struct, gc=False, kw_only=True):
 
 
 def spans(exchange: Exchange) -> list[SpanRecord]:
-    """The trace's spans; the root first."""
+    """The spans of a trace, the root first."""
     trace_id = bytes.fromhex(exchange.trace_id)
     root = bytes.fromhex(exchange.span_id)
     noise = os.urandom(8 * len(exchange.steps))
     found = [_root_span(exchange, trace_id, root)]
     placed: list[tuple[Step, bytes]] = []
-    # Longer steps first, so that what lies within another finds it.
+    # Longer steps first, so that a nested step finds its parent.
     for index, step in enumerate(sorted(exchange.steps, key=lambda each: (each.started, -each.ended))):
         span_id = noise[8 * index : 8 * index + 8]
         started_ns, ended_ns = _times_ns(exchange, step.started, step.ended)
@@ -68,7 +68,7 @@ def spans(exchange: Exchange) -> list[SpanRecord]:
             )
         )
         placed.append((step, span_id))
-    # An attempt goes on after the dispatch that began it: it belongs below the one it began in.
+    # An attempt may end after its dispatch: its parent is the dispatch in which it began.
     dispatches = [place for place in placed if place[0].name == "dispatch"]
     for attempt in exchange.attempts:
         above = _enclosing(dispatches, attempt.started, attempt.started) or root
@@ -77,7 +77,7 @@ def spans(exchange: Exchange) -> list[SpanRecord]:
 
 
 def limit(span: SpanRecord, limits: Limits) -> None:
-    """Leaves out attributes, and shortens texts, that are more than the limits allow."""
+    """Drops attributes and cuts text beyond the limits."""
     count, length = limits.attributes, limits.characters
     if count is not None and len(span.attributes) > count:
         span.dropped = len(span.attributes) - count
@@ -112,7 +112,7 @@ def _root_span(exchange: Exchange, trace_id: bytes, span_id: bytes) -> SpanRecor
 
 
 def _times_ns(exchange: Exchange, started: float, ended: float) -> tuple[int, int]:
-    """Of a part of the exchange, which ends no earlier than it begins."""
+    """Start and end of a part of the exchange in nanoseconds; the end is never before the start."""
     begin = exchange.started_ns + max(0, round((started - exchange.started) * 1e9))
     return begin, begin + max(0, round((ended - started) * 1e9))
 
@@ -147,7 +147,7 @@ def _root(exchange: Exchange) -> Attributes:
     if exchange.caller is not None:
         found[names.APP] = exchange.caller.app
     if exchange.route:
-        # A model that does not exist is the caller's own text, which does not belong in a trace.
+        # An unknown model is arbitrary text from the caller, which does not belong in a trace.
         found[names.REQUEST_MODEL] = exchange.model
         found[names.ROUTE] = exchange.route
     if exchange.target:
@@ -164,11 +164,11 @@ def _root(exchange: Exchange) -> Attributes:
 
 
 def _attempt_span(exchange: Exchange, attempt: Attempt, trace_id: bytes, parent: bytes) -> SpanRecord:
-    told = attempt.traced_as
-    operation = told.operation if told is not None else names.usual_operation(exchange.surface)
+    otel = attempt.traced_as
+    operation = otel.operation if otel is not None else names.usual_operation(exchange.surface)
     found: Attributes = {
         names.OPERATION: operation,
-        names.PROVIDER: (told.provider if told is not None else "") or attempt.dialect,
+        names.PROVIDER: (otel.provider if otel is not None else "") or attempt.dialect,
         names.REQUEST_MODEL: attempt.model,
         names.REQUEST_STREAM: exchange.stream,
         names.TARGET: attempt.target,

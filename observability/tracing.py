@@ -1,9 +1,9 @@
-"""What is traced and where traces go: the YAML first, then OpenTelemetry's environment variables.
+"""Settings of tracing: from the YAML first, then from OpenTelemetry's environment variables.
 
 Variables: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/ and
-https://opentelemetry.io/docs/specs/otel/protocol/exporter/; the table of those that are honoured is in
-`docs/observability.md`. A value that only tunes is replaced by its default and told in a warning. One that says where
-traces go, or how they are protected, stops the start: sending them elsewhere, or not at all, is not what was asked.
+https://opentelemetry.io/docs/specs/otel/protocol/exporter/; the table of supported ones is in `docs/observability.md`.
+An invalid tuning value is replaced by its default, with a warning. An invalid destination or TLS setting is an error at
+startup, because traces must not be sent elsewhere or be lost silently.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ Compression: TypeAlias = Literal["none", "gzip", "deflate"]
 PREFIX = "OTEL_EXPORTER_OTLP_"
 HOUR_MS = 3_600_000
 MOST_SPANS = 1_000_000
-# Of the 64 bits of a trace id that sampling looks at, as the SDK does.
+# The range of the 64 bits of a trace id that sampling uses, as in the SDK.
 ALL_TRACES = 1 << 64
 SAMPLERS = ("always_on", "always_off", "traceidratio")
 
 
 class Sampling(msgspec.Struct, frozen=True):
-    """Which requests are traced: those whose trace id is below `below` in its lower 64 bits.
+    """Which requests are traced: those whose lower 64 bits of the trace id are less than `below`.
 
-    With `parent_decides`, a request that brings a `traceparent` is traced as that says.
+    With `parent_decides`, the `traceparent` of a request decides, if it has one.
     """
 
     below: int = ALL_TRACES
@@ -44,14 +44,14 @@ class Sampling(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How many attributes a span may have, and how many characters a text in them; None for no limit."""
+    """The most attributes of a span, and the most characters of a text value; None for no limit."""
 
     attributes: int | None = None
     characters: int | None = None
 
 
 class Batching(msgspec.Struct, frozen=True):
-    """How many spans wait at most, how many are sent at once at most, and how long the first of them waits."""
+    """The most queued spans, the most spans of one batch, and the longest wait of a span in the queue."""
 
     waiting: int = 20_000
     spans: int = 512
@@ -59,7 +59,7 @@ class Batching(msgspec.Struct, frozen=True):
 
 
 class Collector(msgspec.Struct, frozen=True, kw_only=True):
-    """Where traces go by OTLP. `endpoint` is the full URL for HTTP, host and port for gRPC; the files are PEM."""
+    """An OTLP collector. `endpoint` is the full URL for HTTP, or host and port for gRPC; files are in PEM format."""
 
     protocol: OtlpProtocol
     endpoint: str
@@ -82,7 +82,7 @@ class Collector(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TracingConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What the YAML says. `otlp` is the collector's base URL; what is empty or None, the environment decides."""
+    """The settings of the YAML. `otlp` is the collector's base URL; the environment sets what is empty or None."""
 
     otlp: str = ""
     protocol: OtlpProtocol | None = None
@@ -94,7 +94,7 @@ class TracingConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tracing(msgspec.Struct, frozen=True, kw_only=True):
-    """What YAML and environment say together. Without a collector and `console` nothing is traced."""
+    """The settings from YAML and environment combined. Without a collector and `console`, tracing is off."""
 
     sampling: Sampling
     limits: Limits
@@ -106,13 +106,13 @@ class Tracing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_tracing(config: TracingConfig, environ: Mapping[str, str]) -> Tracing:
-    """Raises `ValueError`, which names the variable and not its value."""
+    """Reads the settings. Raises `ValueError`, which names the variable, but not its value."""
     variables = Variables(environ)
     exporter = _exporter(config, variables)
     sampling = _sampling(config.sample, variables)
     _check_propagators(variables)
     if exporter == "none":
-        # Variables that nothing reads are not checked either.
+        # Unused variables are not checked.
         return Tracing(
             sampling=sampling, limits=Limits(), batching=Batching(), resource={}, collector=None, console=False,
             warnings=tuple(variables.warnings),
@@ -142,7 +142,7 @@ def _exporter(config: TracingConfig, variables: Variables) -> str:
     endpoint = variables.text(f"{PREFIX}TRACES_ENDPOINT", f"{PREFIX}ENDPOINT")[1]
     chosen = text.lower() or ("otlp" if endpoint else "none")
     if chosen not in ("otlp", "console", "none"):
-        raise ValueError(f"{name}: it must be one of otlp, console and none; unset it to make no traces")
+        raise ValueError(f"{name}: it must be one of otlp, console and none; unset it to turn tracing off")
     return chosen
 
 
@@ -164,7 +164,7 @@ def _batching(variables: Variables) -> Batching:
     name = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
     spans = variables.whole(min(default.spans, waiting), (1, MOST_SPANS), name)
     if spans > waiting:
-        variables.note(name, f"is more than may wait; used instead: {waiting}")
+        variables.note(name, f"is more than OTEL_BSP_MAX_QUEUE_SIZE; used instead: {waiting}")
     delay_ms = variables.whole(round(default.delay_s * 1000), (0, HOUR_MS), "OTEL_BSP_SCHEDULE_DELAY")
     return Batching(waiting, min(spans, waiting), delay_ms / 1000)
 
@@ -181,23 +181,23 @@ def _resource(config: TracingConfig, variables: Variables) -> dict[str, str]:
 def _collector(config: TracingConfig, variables: Variables) -> Collector:
     protocol = config.protocol or _protocol(variables)
     endpoint, secure = _endpoint(config.otlp, protocol, variables)
-    said = variables.pairs(f"{PREFIX}TRACES_HEADERS", f"{PREFIX}HEADERS", headers=True)
+    headers = variables.pairs(f"{PREFIX}TRACES_HEADERS", f"{PREFIX}HEADERS", headers=True)
     timeout_ms = min(
         variables.whole(10_000, (1, HOUR_MS), f"{PREFIX}TRACES_TIMEOUT", f"{PREFIX}TIMEOUT"),
         variables.whole(30_000, (1, HOUR_MS), "OTEL_BSP_EXPORT_TIMEOUT"),
     )
-    packings: tuple[Compression, ...] = ("none", "gzip") if protocol == "grpc" else ("none", "gzip", "deflate")
-    packing = variables.choice("none", packings, f"{PREFIX}TRACES_COMPRESSION", f"{PREFIX}COMPRESSION")
+    supported: tuple[Compression, ...] = ("none", "gzip") if protocol == "grpc" else ("none", "gzip", "deflate")
+    compression = variables.choice("none", supported, f"{PREFIX}TRACES_COMPRESSION", f"{PREFIX}COMPRESSION")
     own = {name.lower(): value for name, value in config.headers.items()}
     certificate, client_key, client_certificate = _files(variables)
     url = endpoint if protocol != "grpc" else f"{'https' if secure else 'http'}://{endpoint}"
     return Collector(
         protocol=protocol,
         endpoint=endpoint,
-        headers={**said, **own},
+        headers={**headers, **own},
         secure=secure,
         timeout_s=timeout_ms / 1000,
-        compression=next(each for each in packings if each == packing),
+        compression=next(each for each in supported if each == compression),
         certificate=certificate,
         client_key=client_key,
         client_certificate=client_certificate,
@@ -214,7 +214,7 @@ def _protocol(variables: Variables) -> OtlpProtocol:
 
 
 def _endpoint(otlp: str, protocol: OtlpProtocol, variables: Variables) -> tuple[str, bool]:
-    """The endpoint in its protocol's form, and whether it is reached by TLS."""
+    """The endpoint in its protocol's format, and whether it uses TLS."""
     special, general = f"{PREFIX}TRACES_ENDPOINT", f"{PREFIX}ENDPOINT"
     name, text = ("observe.otlp", otlp) if otlp else variables.text(special, general)
     if protocol == "grpc":
@@ -239,7 +239,7 @@ def _grpc_endpoint(name: str, text: str, variables: Variables) -> tuple[str, boo
 
 
 def _parsed(name: str, text: str) -> str:
-    """The scheme of a URL that can be used."""
+    """Returns the scheme of a valid URL. Raises `ValueError`."""
     try:
         url = urlsplit(text)
         if url.scheme in ("http", "https") and url.hostname and url.port != 0:
@@ -250,7 +250,7 @@ def _parsed(name: str, text: str) -> str:
 
 
 def _files(variables: Variables) -> tuple[str, str, str]:
-    """The authorities, the client's key and its certificate: paths of files that can be used, or empty."""
+    """The paths of CA certificates, client key and client certificate, checked; empty if not set."""
     found = [
         variables.text(f"{PREFIX}TRACES_{end}", f"{PREFIX}{end}")
         for end in ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE")
@@ -265,21 +265,19 @@ def _files(variables: Variables) -> tuple[str, str, str]:
     (authorities, certificate), (key_name, key), (chain_name, chain) = found
     if bool(key) != bool(chain):
         absent = chain_name if key else key_name
-        raise ValueError(f"{absent}: a client's key and certificate are needed together, and this is not set")
+        raise ValueError(f"{absent}: it is not set, but the client's key and certificate are needed together")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         if certificate:
             context.load_verify_locations(certificate)
     except ssl.SSLError:
-        raise ValueError(f"{authorities}: the file holds no certificate in PEM") from None
+        raise ValueError(f"{authorities}: the file has no PEM certificate") from None
     try:
         if chain:
-            # With an empty password, for OpenSSL would ask for one on the terminal.
+            # With an empty password, because OpenSSL would prompt for one on the terminal.
             context.load_cert_chain(chain, key, password="")
     except ssl.SSLError:
-        raise ValueError(
-            f"{chain_name}: it and {key_name} are no certificate and key in PEM that belong together"
-        ) from None
+        raise ValueError(f"{chain_name}: it and {key_name} are not a matching PEM certificate and key") from None
     return certificate, key, chain
 
 
@@ -287,9 +285,9 @@ def _check_propagators(variables: Variables) -> None:
     name, text = variables.text("OTEL_PROPAGATORS")
     named = {each.strip().lower() for each in text.split(",") if each.strip()}
     if "baggage" in named:
-        # Baggage is the caller's own text, and providers are not part of the caller's system.
-        variables.note(name, "has baggage, which is not passed on to providers")
+        # Baggage is text of the caller, and providers are not part of the caller's system.
+        variables.note(name, "has baggage, which is not forwarded to providers")
     if named - {"tracecontext", "baggage"}:
-        variables.note(name, "names a propagator that is not supported; supported is tracecontext")
+        variables.note(name, "has an unsupported propagator; only tracecontext is supported")
     if named and "tracecontext" not in named:
-        variables.note(name, "leaves out tracecontext, which is always read and sent")
+        variables.note(name, "lacks tracecontext, which is always read and sent")

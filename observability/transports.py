@@ -1,8 +1,8 @@
-"""Where finished spans go: a collector by OTLP over HTTP or gRPC, or the console. The SDK's exporters carry them.
+"""Sends finished spans to a collector (OTLP over HTTP or gRPC) or to the console, with the SDK's exporters.
 
-The exporters bring TLS, packing, deadlines and retries; what they carry is encoded here (`observability/protobuf.py`,
-for the reason in `docs/decisions.md`). The SDK, gRPC and `requests` are imported by `open_transport` alone: a gateway
-that does not trace imports none of them.
+The exporters provide TLS, compression, deadlines and retries; spans are encoded by `observability/protobuf.py`, for the
+reason in `docs/decisions.md`. Only `open_transport` imports the SDK, gRPC and `requests`: a gateway without tracing
+imports none of them.
 """
 
 from __future__ import annotations
@@ -31,49 +31,49 @@ if TYPE_CHECKING:
     from observability.tracing import Collector, Tracing
 
 EXTRA = "telemetry"
-# Bytes of a collector's answer that are read: it has a word about refused spans at most, and nobody reads that.
-MOST_ANSWER = 64 * 1024
+# The most bytes of a collector's response to read. It only reports refused spans, which is ignored.
+MOST_RESPONSE = 64 * 1024
 
 
 class ExtraAbsent(ValueError):
-    """The packages that traces need are not installed, or others of their versions. The message names the extra."""
+    """The packages for traces are not installed, or in unsupported versions. The message names the extra."""
 
 
 class Transport(Protocol):
-    """Takes spans away. Used by one thread, but for `close`."""
+    """Sends spans. Used by one thread, except for `close`."""
 
     shown: str
 
     def encode(self, span: SpanRecord) -> Any:
-        """The form in which a span waits for `send`. Called on the event loop."""
+        """Encodes a span for `send`. Called on the event loop."""
         ...
 
     def send(self, batch: Sequence[Any]) -> str:
-        """Delivers spans. Returns why that failed, in a few words, or "" when it did not."""
+        """Sends spans. Returns a short reason for a failure, or "" on success."""
         ...
 
     def close(self) -> None:
-        """Ends a delivery that is waiting to be tried again, and lets go of connections."""
+        """Stops pending retries and closes connections."""
         ...
 
 
 def open_transport(tracing: Tracing, output: TextIO | None = None) -> Transport:
-    """What the settings ask for; `output` is the console, stdout by default.
+    """Opens the configured transport; `output` is the console, by default stdout.
 
-    Raises `ExtraAbsent`, and `OSError` where a file of certificates can't be read.
+    Raises `ExtraAbsent`, and `OSError` if a certificate file can't be read.
     """
     try:
         from opentelemetry.sdk.resources import Resource
 
         _SDK_LOG.attach()
-        # The SDK adds its own name and version, an id of this process, and what its detectors find.
+        # The SDK adds its own name and version, an id of this process, and the results of its detectors.
         resource = Resource.create(dict(tracing.resource))
         if tracing.collector is None:
             return _Console(resource, output or sys.stdout)
         kind = _Grpc if tracing.collector.protocol == "grpc" else _Http
         return kind(tracing.collector, _written(resource.attributes))
     except ImportError as error:
-        cure = f"pip install 'gatehouse-platform[{EXTRA}]' brings what they need"
+        cure = f"run pip install 'gatehouse-platform[{EXTRA}]'"
         raise ExtraAbsent(f"traces can't be sent: {error}; {cure}") from None
 
 
@@ -82,7 +82,7 @@ def _written(attributes: Mapping[str, Any]) -> dict[str, AttributeValue]:
 
 
 class _Console:
-    """The SDK's own form, on stdout; for looking at traces while developing."""
+    """Prints spans in the SDK's own format, for development."""
 
     shown = "console"
 
@@ -96,23 +96,23 @@ class _Console:
         self._exporter = ConsoleSpanExporter(out=output)
 
     def encode(self, span: SpanRecord) -> Any:
-        """The SDK's span."""
+        """The span as the SDK's `ReadableSpan`."""
         return self._readable(span, self._resource)
 
     def send(self, batch: Sequence[Any]) -> str:
-        """Prints them."""
+        """Prints the spans."""
         self._exporter.export(batch)
         return ""
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """See `Transport.close`."""
         self._exporter.shutdown()
 
 
 class _Http:
-    """OTLP over HTTP by the client of the SDK's exporter, which is `requests` and urllib3.
+    """OTLP over HTTP with the client of the SDK's exporter, which uses `requests` and urllib3.
 
-    The exporter around it takes spans, and reads the environment again by rules of its own: its timeout is in seconds.
+    The exporter itself is not used: it needs `ReadableSpan`, and reads the environment again with its own rules.
     """
 
     def __init__(self, collector: Collector, resource: Mapping[str, AttributeValue]) -> None:
@@ -144,11 +144,11 @@ class _Http:
         return encode(span)
 
     def send(self, batch: Sequence[bytes]) -> str:
-        """Posts them, again and again until the timeout where the collector asks for that or can't be reached."""
+        """Posts the spans; retries until the timeout if the collector asks for it or is unreachable."""
         result = self._client.export(request(self._resource, SCOPE, batch))
         if result.status_code is None:
-            return "no answer" if result.error is None else type(result.error).__name__
-        # The client takes a redirect for a success, and does not follow it.
+            return "no response" if result.error is None else type(result.error).__name__
+        # The client treats a redirect as a success, and does not follow it.
         return "" if 200 <= result.status_code < 300 else f"status {result.status_code}"
 
     def close(self) -> None:
@@ -161,24 +161,24 @@ def _session(proxy: Proxy | None) -> Any:
     from requests.adapters import HTTPAdapter
 
     class Adapter(HTTPAdapter):
-        """Trusts the authorities that Python does, as every other call of ours, and reads no answer without end."""
+        """Trusts Python's CA certificates, as all other calls do, and limits the size of responses."""
 
         def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
             super().cert_verify(conn, url, verify, cert)
             if verify is True:
-                # Not those of `certifi`: urllib3 then takes Python's, `SSL_CERT_FILE` among them.
+                # Without those of `certifi`, urllib3 uses Python's, including `SSL_CERT_FILE`.
                 conn.ca_certs = conn.ca_cert_dir = None
 
         def build_response(self, req: Any, resp: Any) -> Any:
             response = super().build_response(req, resp)
-            body = resp.read(MOST_ANSWER + 1)
-            if len(body) > MOST_ANSWER:
+            body = resp.read(MOST_RESPONSE + 1)
+            if len(body) > MOST_RESPONSE:
                 resp.close()
             response.raw = io.BytesIO(body)
             return response
 
     session = requests.Session()
-    # What the environment says of proxies has been read into the egress settings, and those count.
+    # The egress settings already include the proxies of the environment.
     session.trust_env = False
     for scheme in ("http://", "https://"):
         session.mount(scheme, Adapter())
@@ -188,7 +188,7 @@ def _session(proxy: Proxy | None) -> Any:
 
 
 def _proxy_url(proxy: Proxy) -> str:
-    """With its credentials."""
+    """The URL of the proxy, with credentials."""
     if not proxy.authorization:
         return proxy.shown
     user, _, password = base64.b64decode(proxy.authorization.partition(" ")[2]).decode().partition(":")
@@ -196,7 +196,7 @@ def _proxy_url(proxy: Proxy) -> str:
 
 
 class _Grpc:
-    """OTLP over gRPC by what the SDK's exporters over gRPC are made from."""
+    """OTLP over gRPC with the base class of the SDK's gRPC exporters."""
 
     def __init__(self, collector: Collector, resource: Mapping[str, AttributeValue]) -> None:
         import grpc  # type: ignore[import-untyped]
@@ -205,7 +205,7 @@ class _Grpc:
         from opentelemetry.sdk.trace.export import SpanExportResult
 
         class Stub:
-            """The service, for requests that are bytes already."""
+            """The gRPC service, for requests that are already encoded."""
 
             def __init__(self, channel: Any) -> None:
                 self.Export = channel.unary_unary(  # the exporter's name for it
@@ -214,7 +214,7 @@ class _Grpc:
                 )
 
         class Encoded(OTLPExporterMixin[Any, Any, Any, Any]):
-            """Passes the bytes of a request on."""
+            """Sends encoded requests."""
 
             _exporting = "traces"
 
@@ -246,10 +246,10 @@ class _Grpc:
         return encode(span)
 
     def send(self, batch: Sequence[bytes]) -> str:
-        """Calls the collector, again and again until the timeout where that may help."""
+        """Calls the collector; retries until the timeout if that may help."""
         if self._exporter._export(request(self._resource, SCOPE, batch)) is self._delivered:
             return ""
-        return _SDK_LOG.status or "no answer"
+        return _SDK_LOG.status or "no response"
 
     def close(self) -> None:
         """See `Transport.close`."""
@@ -259,7 +259,7 @@ class _Grpc:
 def _credentials(collector: Collector) -> Any:
     import grpc
 
-    # Without a file of its own or Python's, gRPC trusts the authorities that it ships with.
+    # Without a configured file or Python's, gRPC trusts its bundled CA certificates.
     roots = collector.certificate or ssl.get_default_verify_paths().cafile
 
     def content(path: str | None) -> bytes | None:
@@ -271,10 +271,10 @@ def _credentials(collector: Collector) -> Any:
 
 
 class _SdkLog(logging.Handler):
-    """Stands between the SDK's log and stderr.
+    """Filters the SDK's log.
 
-    The SDK's exporters log every failure again, some with the collector's words or with a header, which is a secret.
-    `Exporter` tells once of a failure, by the status that is found here. Other warnings become lines of our own log.
+    The SDK's exporters log every failure again, some with the collector's text or with a header, which is a secret.
+    `Exporter` logs a failure once, with the status that is found here. Other warnings go to the gateway's log.
     """
 
     def __init__(self) -> None:
@@ -282,11 +282,11 @@ class _SdkLog(logging.Handler):
         self.status = ""
 
     def attach(self) -> None:
-        """Takes over OpenTelemetry's loggers."""
+        """Attaches to OpenTelemetry's loggers."""
         logger = logging.getLogger("opentelemetry")
         if self not in logger.handlers:
             logger.addHandler(self)
-            # Before the filter of its own, which drops what repeats.
+            # Before the logger's own filter, which drops repeated records.
             logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter").filters.insert(0, self._note)
         logger.propagate = False
 
@@ -297,10 +297,10 @@ class _SdkLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler.emit`."""
-        # Of a wrong attribute of the resource we have told, without its value.
-        told = "resource attribute pair" in str(record.msg)
-        if record.name.startswith("opentelemetry.sdk") and record.levelno >= logging.WARNING and not told:
-            structlog.get_logger().warning("OpenTelemetry's SDK warns", message=record.getMessage()[:500])
+        # An invalid resource attribute is already reported, without its value.
+        is_reported = "resource attribute pair" in str(record.msg)
+        if record.name.startswith("opentelemetry.sdk") and record.levelno >= logging.WARNING and not is_reported:
+            structlog.get_logger().warning("warning of the OpenTelemetry SDK", message=record.getMessage()[:500])
 
 
 _SDK_LOG = _SdkLog()

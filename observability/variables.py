@@ -1,4 +1,4 @@
-"""Reads OpenTelemetry's environment variables, each with its own rule for what is valid."""
+"""Reads and validates OpenTelemetry's environment variables."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 
 class Variables:
-    """The environment. `warnings` names each variable whose value can't be used; no value is ever in it.
+    """The environment. `warnings` names each variable with an invalid value, but never contains a value.
 
-    Every method takes names from the most special one to the most general one: the first that is set counts. An empty
-    variable is the same as one that is not set, as the specification asks.
+    Every method takes names from the most specific to the most general one: the first that is set applies. An empty
+    variable counts as not set, as the specification requires.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -25,25 +25,25 @@ class Variables:
         self.warnings: list[str] = []
 
     def text(self, *names: str) -> tuple[str, str]:
-        """The name of the variable that counts, and its value; the last name and "" when none is set."""
+        """The name of the variable that applies, and its value; the last name and "" if none is set."""
         for name in names:
             if value := self._environ.get(name, "").strip():
                 return name, value
         return names[-1], ""
 
     def whole(self, default: int, bounds: tuple[int, int], *names: str) -> int:
-        """A whole number from the first to the second bound; else `default`, with a warning."""
+        """An integer within the bounds; else `default`, with a warning."""
         name, text = self.text(*names)
         if not text:
             return default
         least, most = bounds
         if re.fullmatch(r"[0-9]{1,12}", text) and least <= int(text) <= most:
             return int(text)
-        self._warn(name, f"is no whole number from {least} to {most}", str(default))
+        self._warn(name, f"is not an integer from {least} to {most}", str(default))
         return default
 
     def limit(self, default: int | None, *names: str) -> int | None:
-        """A number of 0 or more, or `unset` for none."""
+        """An integer of 0 or more; None for `unset`; else `default`, with a warning."""
         name, text = self.text(*names)
         if text.lower() == "unset":
             return None
@@ -51,7 +51,7 @@ class Variables:
             return default
         if re.fullmatch(r"[0-9]{1,12}", text):
             return int(text)
-        self._warn(name, "is no whole number", "no limit" if default is None else str(default))
+        self._warn(name, "is not an integer", "no limit" if default is None else str(default))
         return default
 
     def share(self, default: float, *names: str) -> float:
@@ -61,7 +61,7 @@ class Variables:
             return default
         if re.fullmatch(r"[0-9]*\.?[0-9]+(?:[eE]-?[0-9]{1,3})?|[0-9]+\.", text) and float(text) <= 1:
             return float(text)
-        self._warn(name, "is no number from 0 to 1", str(default))
+        self._warn(name, "is not a number from 0 to 1", str(default))
         return default
 
     def choice(self, default: str, choices: Sequence[str], *names: str) -> str:
@@ -70,17 +70,17 @@ class Variables:
         text = text.lower()
         if not text or text in choices:
             return text or default
-        self._warn(name, f"is none of {', '.join(choices)}", default)
+        self._warn(name, f"is not one of {', '.join(choices)}", default)
         return default
 
     def flag(self, *names: str) -> bool:
-        """`true` or `false`; false where none is set, and with a warning where it is something else."""
+        """`true` or `false`; false if not set; false with a warning for another value."""
         return self.choice("false", ("true", "false"), *names) == "true"
 
     def pairs(self, *names: str, headers: bool = False) -> dict[str, str]:
-        """`a=b,c=d`, percent-decoded; what is no such pair is left out, with a warning.
+        """Pairs `a=b,c=d`, percent-decoded; invalid pairs are ignored, with a warning.
 
-        With `headers`, keys come in lower case, and what can't be sent as a header is left out too.
+        With `headers`, keys are converted to lower case, and invalid headers are ignored too.
         """
         name, text = self.text(*names)
         found = {}
@@ -90,11 +90,11 @@ class Variables:
             if equals and key and fits:
                 found[key.lower() if headers else key] = value
             elif part.strip():
-                self._warn(name, "has a part that is no name=value, percent-encoded", "the other parts")
+                self._warn(name, "has a part that is not a percent-encoded name=value", "the other parts")
         return found
 
     def note(self, name: str, problem: str) -> None:
-        """A warning about a variable that is set and can't be honoured."""
+        """Adds a warning about a variable that can't be applied."""
         self.warnings.append(f"{name} {problem}")
 
     def _warn(self, name: str, problem: str, used: str) -> None:

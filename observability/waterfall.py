@@ -1,4 +1,4 @@
-"""A request as a small picture in text: each step and attempt, when it began and how long it took."""
+"""A request as a text chart: start and duration of each step and attempt."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _NAME = 30
 
 
 def waterfall(exchange: Exchange) -> Table:
-    """A row each: its name, a bar from its start to its end, its time, and what became of it."""
-    whole = max(exchange.ended - exchange.started, 1e-9)
+    """A table with a row per step and attempt: its name, a bar from start to end, its duration, and its outcome."""
+    total = max(exchange.ended - exchange.started, 1e-9)
     rows = [_Row(step.started, step.ended, step.name, _why(step.attributes)) for step in exchange.steps]
     for attempt in exchange.attempts:
-        why = "answered" if attempt.chosen and not attempt.error else attempt.error or "let go"
+        why = "answered" if attempt.chosen and not attempt.error else attempt.error or "cancelled"
         if attempt.reason != "first":
             why = f"{attempt.reason}: {why}"
         rows.append(_Row(attempt.started, attempt.ended or exchange.ended, attempt.target, why))
-    # Longer ones first, so that what began within another stands below it.
+    # Longer rows first, so that nested rows come after their parent.
     rows.sort(key=lambda row: (row.started, -row.ended))
-    cells = [_cells(exchange.surface, 0.0, whole, whole, f"{exchange.status} {exchange.outcome}")]
+    cells = [_cells(exchange.surface, 0.0, total, total, f"{exchange.status} {exchange.outcome}")]
     for place, row in enumerate(rows):
         depth = 1 + sum(other.started <= row.started < other.ended for other in rows[:place])
         name = "  " * depth + row.name
-        cells.append(_cells(name, row.started - exchange.started, row.ended - row.started, whole, row.why))
+        cells.append(_cells(name, row.started - exchange.started, row.ended - row.started, total, row.why))
     return table(("", "", "", ""), cells)
 
 
@@ -42,13 +42,13 @@ class _Row(NamedTuple):
     why: str
 
 
-def _cells(name: str, start: float, length: float, whole: float, why: str) -> tuple[RenderableType, ...]:
+def _cells(name: str, start: float, length: float, total: float, why: str) -> tuple[RenderableType, ...]:
     from rich.bar import Bar
 
-    # The shortest is one column, so that it is seen.
-    shown = max(length, whole / _BAR)
-    begin = min(start, whole - shown)
-    bar = Bar(whole, begin, begin + shown, width=_BAR)
+    # At least one column wide, so that it is visible.
+    visible = max(length, total / _BAR)
+    begin = min(start, total - visible)
+    bar = Bar(total, begin, begin + visible, width=_BAR)
     return name[:_NAME], bar, f"{length * 1000:9.2f} ms", why
 
 

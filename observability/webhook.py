@@ -1,4 +1,4 @@
-"""Tells somebody else's server of an event."""
+"""Sends events to a webhook."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ TIMEOUT_S = 5.0
 async def post_event(
     outbound: Outbound, url: str, event: Mapping[str, object], egress: Egress = DIRECT, turn: str = ""
 ) -> None:
-    """Sends `event` as JSON, within `TIMEOUT_S` in all. Raises `OSError` when it is not taken, `TooManyRequests`.
+    """Sends `event` as JSON, within `TIMEOUT_S` seconds. Raises `OSError` if it is not accepted, `TooManyRequests`.
 
-    The operator has named the host: it may well be in one's own network. `turn`: see `Outbound.open`.
+    The operator configured the host, so it may have a private address. `turn`: see `Outbound.open`.
     """
     headers = {"content-type": "application/json"}
     call = Call(url, TIMEOUT_S, headers, json.dumps(event).encode(), private=True, egress=egress)
     async with outbound.open(call, turn) as answer:
         if answer.status >= 300:
-            raise OSError(f"it answered {answer.status}")
-        # It is taken: what comes of the rest does not matter.
+            raise OSError(f"the webhook returned status {answer.status}")
+        # The event is accepted: errors in the rest of the response do not matter.
         await answer.drain()

@@ -1,1 +1,1 @@
-"""Retrieval: documents in, passages out; and the embedding model."""
+"""Retrieval: ingests documents, searches passages, and the built-in embedding model."""

@@ -1,8 +1,8 @@
-"""How likely bytes are a text in one of the encodings from before Unicode: by the letters that languages use.
+"""Scores how likely bytes are text in a legacy (non-Unicode) encoding, by the letter frequencies of languages.
 
-Each language has its letters beyond ASCII, the frequent ones first. A text is read in every encoding, and the one
-wins in which some language makes its letters likeliest. Letters that a language does not have cost most, so that a
-sign in the middle of words (`Ôèãó` for `фигу`) decides soon.
+Each language lists its non-ASCII letters, the most frequent first. The text is decoded in every candidate encoding;
+the encoding wins in which some language gives the letters the highest likelihood. A letter that the language does not
+use costs most, so a wrong encoding (`Ôèãó` for `фигу`) loses after a few letters.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WEST = ("de", "fr", "es", "pt", "it", "nl", "sv", "da", "fi", "is", "en")
 _EAST = ("pl", "cs", "sk", "hu", "ro", "hr")
 _CYRILLIC = ("ru", "uk", "bg", "sr")
 _BALTIC = ("lt", "lv", "et")
-# Of two that explain a text as well the first is taken.
+# On a tie the first encoding wins.
 _SINGLE = {
     "cp1252": _WEST, "cp1250": _EAST, "cp1251": _CYRILLIC, "cp1253": ("el",), "cp1254": ("tr",), "cp1255": ("he",),
     "cp1256": ("ar",), "cp1257": _BALTIC, "cp874": ("th",), "koi8_r": ("ru", "bg"), "koi8_u": ("uk",),
@@ -37,53 +37,56 @@ _SINGLE = {
 _MULTIPLE = ("cp932", "euc_jp", "gb18030", "cp950", "cp949")
 _WIDE = ("utf-16-le", "utf-16-be")
 _SIGNS = "’“”‘„–—…«»€°§•·™\u00a0"  # noqa: RUF001
-# What makes them likelier before any letter is seen.
-_BEFORE = {"cp1252": 6.0, "mac_roman": 2.0, "cp850": 2.0, "cp1250": 1.0, "cp1251": 1.0}
+# Prior log-likelihood of common encodings.
+_PRIORS = {"cp1252": 6.0, "mac_roman": 2.0, "cp850": 2.0, "cp1250": 1.0, "cp1251": 1.0}
 _LEAST_OF_A_LETTER = -8.5
 _CJK_SIGNS = frozenset("、。，．：；！？「」『』（）《》〈〉“”‘’・ー…—　～")  # noqa: RUF001
 _NEVER, _HARDLY, _BARELY = math.log(1e-9), math.log(1e-6), math.log(2e-5)
 _ASCII = math.log(1 / 30)
 _CONTROL = bytes({*range(32), 127} - {9, 10, 12, 13, 27})
-_LOOKED_AT = 65_536
-_BEYOND = re.compile(rb"[\x80-\xff]")
-# Scripts of few letters, for UTF-16 without a mark.
+_SAMPLE_BYTES = 65_536
+_NON_ASCII = re.compile(rb"[\x80-\xff]")
+# Alphabetic scripts, to detect UTF-16 without a byte order mark.
 _SCRIPTS = ((0xA0, 0x250), (0x370, 0x530), (0x590, 0x6FF), (0x900, 0xE7F), (0x10A0, 0x10FF), (0x1E00, 0x1FFF))
 
 
 def guess(data: bytes) -> str:
-    """The likeliest encoding of a text that is not UTF-8, by a part of it where there are letters beyond ASCII."""
-    first = _BEYOND.search(data)
+    """Returns the likeliest encoding of text that is not UTF-8, from a sample around the first non-ASCII byte."""
+    first = _NON_ASCII.search(data)
     start = max(0, data.rfind(b"\n", 0, first.start()) + 1, first.start() - 1000) if first is not None else 0
-    sample = data[start : start + _LOOKED_AT]
+    sample = data[start : start + _SAMPLE_BYTES]
     counts = Counter(sample)
-    found = {encoding: _single(encoding, counts) + _BEFORE.get(encoding, 0.0) for encoding in _SINGLE}
-    is_cut = start + _LOOKED_AT < len(data)
-    found |= {encoding: _multiple(encoding, sample, is_cut=is_cut) for encoding in _MULTIPLE}
-    return max(found, key=found.__getitem__)
+    scores = {encoding: _single(encoding, counts) + _PRIORS.get(encoding, 0.0) for encoding in _SINGLE}
+    is_cut = start + _SAMPLE_BYTES < len(data)
+    scores |= {encoding: _multiple(encoding, sample, is_cut=is_cut) for encoding in _MULTIPLE}
+    return max(scores, key=scores.__getitem__)
 
 
 def guess_wide(data: bytes) -> str:
-    """UTF-16 by the letters, for texts with many control signs in any other; empty where it is none."""
-    # From a place of an even number, so that pairs stay pairs.
-    sample = data[: _LOOKED_AT & ~1]
+    """Returns the UTF-16 byte order that the letters suggest; empty if the data is not UTF-16.
+
+    For data that has many control characters in every other encoding.
+    """
+    # An even length, so that no code unit is split.
+    sample = data[: _SAMPLE_BYTES & ~1]
     plain = sum(_ASCII if byte not in _CONTROL else _NEVER for byte in sample)
-    found = {encoding: _wide(encoding, sample) for encoding in _WIDE}
-    best = max(found, key=found.__getitem__)
-    return best if found[best] > max(plain, _LEAST_OF_A_LETTER * len(sample) / 2) else ""
+    scores = {encoding: _wide(encoding, sample) for encoding in _WIDE}
+    best = max(scores, key=scores.__getitem__)
+    return best if scores[best] > max(plain, _LEAST_OF_A_LETTER * len(sample) / 2) else ""
 
 
 def control_share(data: bytes) -> float:
-    """The share of bytes that no text has."""
+    """The share of control bytes that do not occur in text, from 0 to 1."""
     return 1 - len(data.translate(None, _CONTROL)) / len(data) if data else 0.0
 
 
 @lru_cache(maxsize=64)
 def _weights(language: str) -> dict[str, float]:
-    """The logarithm of each letter's share; capitals are a twelfth as frequent, signs of all languages rare."""
+    """The logarithm of each letter's share. Capitals count as a twelfth as frequent, punctuation as rare."""
     letters = _LETTERS[language]
     shares = {letter: 1 / (rank + 3) for rank, letter in enumerate(letters)}
-    whole = sum(shares.values())
-    logarithms = {letter: math.log(0.85 * share / whole) for letter, share in shares.items()}
+    total = sum(shares.values())
+    logarithms = {letter: math.log(0.85 * share / total) for letter, share in shares.items()}
     for letter in letters:
         if len(letter.upper()) == 1 and letter.upper() not in logarithms:
             logarithms[letter.upper()] = logarithms[letter] - 2.5
@@ -108,13 +111,13 @@ def _unlikely(letter: str) -> float:
 
 def _multiple(encoding: str, sample: bytes, *, is_cut: bool) -> float:
     text = sample.decode(encoding, "replace")
-    # The end of the sample may be half a letter.
+    # The sample may end in the middle of a character.
     text = text[:-1] if is_cut and text.endswith("\ufffd") else text
     counts = Counter(letter for letter in text if letter > "\x7f")
     japanese, korean = encoding in {"cp932", "euc_jp"}, encoding == "cp949"
     weigh = _japanese if japanese else _korean if korean else _chinese
-    ascii_in_pairs = len(sample) - len(_BEYOND.findall(sample)) - sum(1 for letter in text if letter <= "\x7f")
-    # What a pair takes of ASCII would cost something as letters.
+    ascii_in_pairs = len(sample) - len(_NON_ASCII.findall(sample)) - sum(1 for letter in text if letter <= "\x7f")
+    # ASCII bytes that are consumed as the second byte of a pair would have a cost as letters.
     return sum(count * weigh(letter, encoding) for letter, count in counts.items()) - ascii_in_pairs * _ASCII
 
 
@@ -141,7 +144,7 @@ def _korean(letter: str, encoding: str) -> float:
 
 
 def _by_lead(letter: str, encoding: str, first: int, last: int, share: float) -> float:
-    """Frequent letters stand first in the old character sets."""
+    """Scores by the lead byte: the old character sets list frequent characters first."""
     code = letter.encode(encoding, "ignore")
     if letter == "\ufffd" or "\ue000" <= letter <= "\uf8ff":
         return _NEVER

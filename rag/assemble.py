@@ -1,4 +1,4 @@
-"""Passages into a prompt: as many as fit, in the order in which models read them best."""
+"""Selects the passages for a prompt: as many as fit, in the order that models read best."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from contract.tokens import estimate_tokens
 
 
 def choose(passages: Sequence[Passage], budget_tokens: int) -> list[Passage]:
-    """Those of `passages` (best first) whose block holds at most `budget_tokens` estimated tokens, as they will stand.
+    """Returns those of `passages` (best first) whose block fits `budget_tokens` estimated tokens, in prompt order.
 
-    One that says what a better one says already is left out, and so is one that is too long; a shorter one of lower
-    rank may take its place. The best stands first and the second best last, since models overlook most what is in the
-    middle (Liu et al., "Lost in the Middle", 2023).
+    A passage whose text a better passage already contains is left out. A passage that does not fit is skipped, and a
+    shorter one of lower rank may replace it. The best passage comes first and the second best last, because models
+    overlook the middle of a prompt (Liu et al., "Lost in the Middle", 2023).
     """
     chosen: list[Passage] = []
-    said: set[str] = set()
+    chosen_texts: set[str] = set()
     for passage in passages:
-        words = " ".join(passage.text.split()).casefold()
-        if any(words in other for other in said):
+        text = " ".join(passage.text.split()).casefold()
+        if any(text in chosen_text for chosen_text in chosen_texts):
             continue
         if estimate_tokens(write_block(_edges_first([*chosen, passage]))) <= budget_tokens:
             chosen.append(passage)
-            said.add(words)
+            chosen_texts.add(text)
     return _edges_first(chosen)
 
 
-def without_worst(text: str) -> str:
-    """The text with its block of passages but for the one of the lowest rank; numbers stay as they are.
+def drop_worst(text: str) -> str:
+    """Removes the passage of the lowest rank from the text's block of passages; the others keep their numbers.
 
-    Ranks are known by where a passage stands: the lowest is in the middle.
+    The order of the passages implies their ranks: the lowest is in the middle.
     """
     passages, rest = read_blocks(text)
-    kept = [each for place, each in enumerate(passages) if place != len(passages) // 2]
-    return (write_block(kept, [int(each.id) for each in kept]) if kept else "") + rest
+    remaining = [passage for place, passage in enumerate(passages) if place != len(passages) // 2]
+    return (write_block(remaining, [int(passage.id) for passage in remaining]) if remaining else "") + rest
 
 
 def _edges_first(ranked: Sequence[Passage]) -> list[Passage]:
-    """Ranks 1, 3, 5, ... from the front and 2, 4, 6, ... from the back."""
+    """Puts ranks 1, 3, 5, ... at the front and ranks ..., 6, 4, 2 at the back."""
     return [*ranked[::2], *reversed(ranked[1::2])]

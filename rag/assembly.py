@@ -1,4 +1,4 @@
-"""Sources, tools and contexts from their configs: what the composition root knows of retrieval."""
+"""Builds sources, tools and context phases from their configs."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ if TYPE_CHECKING:
     from rag.rerank import Reranker
     from rag.store import Store
 
-# Queries of one engine's sources that run at once; each waits for a process or a server of its own.
+# How many queries of one engine's SQL sources run at once; each waits for its own process or server.
 _SQL_THREADS = 6
 
 
 class RetrievalServices(Protocol):
-    """What a process lends to retrieval."""
+    """The process-wide services that retrieval uses."""
 
     pools: Pools
     egress: Egress
     quality: dict[str, ContextQuality]
 
     def embedder(self) -> Vectors:
-        """The embedding model that ships."""
+        """The built-in embedding model."""
         ...
 
     def local_embedder(self, folder: Path, dimensions: int) -> Vectors:
-        """A model of sentence-transformers."""
+        """A sentence-transformers model."""
         ...
 
     def provider_embedder(self, model: str, dimensions: int) -> ProviderEmbedder:
@@ -65,15 +65,15 @@ class RetrievalServices(Protocol):
         ...
 
     def readers(self) -> Readers:
-        """The processes that read documents."""
+        """The processes that parse documents."""
         ...
 
     async def source(self, key: tuple[str, Path, object], make: Callable[[], Source]) -> Source:
-        """The started source of that key, made once."""
+        """Returns the started source with that key; `make` builds it on first use."""
         ...
 
     async def leave_source(self, source: Source) -> None:
-        """Says that one engine less uses it."""
+        """Releases one engine's reference to the source."""
         ...
 
 
@@ -101,43 +101,43 @@ class _ToolParts:
 
 
 class Retrieval:
-    """The sources and tools of one config, open: contexts and tool boxes of its pipelines are made of them."""
+    """The open sources and tools of one config, and the context phases and tool boxes of its pipelines."""
 
-    def __init__(self, config: Config, lends: RetrievalServices) -> None:
+    def __init__(self, config: Config, services: RetrievalServices) -> None:
         self._config = config
-        self._lends = lends
+        self._services = services
         self.sources: dict[str, Source] = {}
         self._live: dict[str, LiveSource] = {}
         self._tools: dict[str, Sequence[ReadingTool]] = {}
 
     async def open(self, stack: AsyncExitStack) -> None:
-        """Opens all; `stack` closes them. Raises what a source that is asked each time raises, and `OSError`."""
+        """Opens all sources and tools; `stack` closes them. Raises `OSError` and whatever a live source raises."""
         await self._open_documents(stack)
         await self._open_live(stack)
-        pools = self._lends.pools
-        parts = _ToolParts(pools.tools, pools.tool_calls, self._lends.egress, self.sources)
+        pools = self._services.pools
+        parts = _ToolParts(pools.tools, pools.tool_calls, self._services.egress, self.sources)
         for name, config in self._config.tools.items():
             self._tools[name] = await open_tools(name, config, parts)
 
     async def _open_documents(self, stack: AsyncExitStack) -> None:
-        """Sources outlive a reload that leaves them as they are: their indexes are not made again."""
-        lends = self._lends
+        """A source whose config is unchanged survives a reload, so its indexes are not rebuilt."""
+        services = self._services
         for name, each in documents_of(self._config).items():
             place = place_of(self._config, name)
-            self.sources[name] = await lends.source(
-                (name, place, (each, lends.egress) if each.asks_hosts else each),
+            self.sources[name] = await services.source(
+                (name, place, (each, services.egress) if each.asks_hosts else each),
                 partial(
                     open_source,
                     name,
                     each,
                     place,
-                    embedder_of(name, each, lends),
-                    partial(_known_embedder, self._config, lends, name),
-                    lends.readers(),
-                    lends.egress,
+                    embedder_of(name, each, services),
+                    partial(_known_embedder, self._config, services, name),
+                    services.readers(),
+                    services.egress,
                 ),
             )
-            stack.push_async_callback(lends.leave_source, self.sources[name])
+            stack.push_async_callback(services.leave_source, self.sources[name])
 
     async def _open_live(self, stack: AsyncExitStack) -> None:
         live = {name: each for name, each in self._config.sources.items() if isinstance(each, LiveSourceConfig)}
@@ -145,7 +145,7 @@ class Retrieval:
             return
         pool = WorkPool("sql", _SQL_THREADS)
         stack.callback(pool.close)
-        parts = _SourceParts(Path(self._config.origin).parent, pool, self._lends.egress)
+        parts = _SourceParts(Path(self._config.origin).parent, pool, self._services.egress)
         for name, each in live.items():
             with opening("sources", name):
                 self._live[name] = each.open(name, parts)
@@ -153,12 +153,12 @@ class Retrieval:
             await self._live[name].start()
 
     def status(self) -> dict[str, Callable[[], str]]:
-        """How each source is, in a line for people."""
+        """Returns a function per source that gives its status as one line of text."""
         documents = {name: source.status for name, source in self.sources.items()}
         return documents | {name: live.status for name, live in self._live.items()}
 
     def tools(self, names: Sequence[str], steps: int = 1) -> GatewayTools | None:
-        """The tools of these entries, which a model may call so often; None where there are none."""
+        """The tools of these entries, for up to `steps` rounds of calls; None if `names` is empty."""
         if not names:
             return None
         from rag.tools.box import ToolBox
@@ -166,7 +166,7 @@ class Retrieval:
         return ToolBox([tool for name in names for tool in self._tools[name]], steps)
 
     def context(self, pipeline: str) -> Context | None:
-        """The context phase of one pipeline."""
+        """The context phase of one pipeline; None if it has none."""
         config = self._config.pipelines[pipeline].context
         if config is None:
             return None
@@ -177,8 +177,8 @@ class Retrieval:
         look_up = self.tools(config.lookup_tools)
         if config.rewrite is not None:
             model = None if config.rewrite == "rules" else config.rewrite
-            known = look_up.definitions if look_up is not None else ()
-            rewriter = Rewriter(model, queries=config.queries, tools=known)
+            definitions = look_up.definitions if look_up is not None else ()
+            rewriter = Rewriter(model, queries=config.queries, tools=definitions)
         return RetrievedContext(
             {name: self.sources[name] for name in config.sources if name in self.sources},
             config.max_passages,
@@ -196,7 +196,7 @@ class Retrieval:
         from contract.passages import ContextQuality
         from rag.quality import QualityJudge
 
-        quality = self._lends.quality.setdefault(pipeline, ContextQuality())
+        quality = self._services.quality.setdefault(pipeline, ContextQuality())
         return QualityJudge(config.quality.model, config.quality.share, quality)
 
     def _reranker(self, config: RerankConfig | None) -> Reranker | None:
@@ -211,48 +211,48 @@ class Retrieval:
                 key,
                 config.model,
                 timeout_s=config.timeout,
-                outbound=self._lends.pools.rerank_calls,
+                outbound=self._services.pools.rerank_calls,
                 private=config.private,
-                egress=self._lends.egress,
+                egress=self._services.egress,
             )
         if config.by == "sentences":
-            return SentenceReranker(self._lends.embedder())
+            return SentenceReranker(self._services.embedder())
         return ModelReranker(config.by or "")
 
 
 def documents_of(config: Config) -> dict[str, DocumentSourceConfig]:
-    """The sources of documents, without those that are asked each time."""
+    """The document sources of a config, without its live sources."""
     return {name: each for name, each in config.sources.items() if isinstance(each, DocumentSourceConfig)}
 
 
 def place_of(config: Config, name: str) -> Path:
-    """Where a source is kept on this machine. Without `server.data` what is kept goes by what it is made from."""
+    """The folder that holds a source's data. Without `server.data` its name depends on what the source reads from."""
     if config.server.data is not None:
         return config.server.data / "sources" / name
-    about = documents_of(config)[name].made_from or f"{config.origin}/{name}"
-    return cache_folder() / "sources" / f"{name}-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
+    identity = documents_of(config)[name].made_from or f"{config.origin}/{name}"
+    return cache_folder() / "sources" / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
-def embedder_of(source: str, config: DocumentSourceConfig, lends: RetrievalServices) -> Vectors:
-    """What embeds a source's documents; a provider's model is asked once an engine has been built."""
+def embedder_of(source: str, config: DocumentSourceConfig, services: RetrievalServices) -> Vectors:
+    """The embedder of a source's documents; a provider's model is called only after an engine has been built."""
     embedder = config.embedder
     if embedder is None:
-        return lends.embedder()
+        return services.embedder()
     if embedder.sentence_transformers is not None:
-        return lends.local_embedder(embedder.sentence_transformers, embedder.dimensions)
-    return SourceEmbedder(lends.provider_embedder(embedder.model or "", embedder.dimensions), source)
+        return services.local_embedder(embedder.sentence_transformers, embedder.dimensions)
+    return SourceEmbedder(services.provider_embedder(embedder.model or "", embedder.dimensions), source)
 
 
-def _known_embedder(config: Config, lends: RetrievalServices, source: str, name: str) -> Vectors | None:
-    """The embedder whose vectors are kept under `name`, if it can still be asked."""
+def _known_embedder(config: Config, services: RetrievalServices, source: str, name: str) -> Vectors | None:
+    """The embedder whose vectors are stored under `name`, if it is still available."""
     model, _, dimensions = name.rpartition("-")
     if name == NAME:
-        return lends.embedder()
+        return services.embedder()
     folder = Path(model.removeprefix("st:"))
     if model.startswith("st:") and dimensions.isdigit() and folder.is_dir():
-        return lends.local_embedder(folder, int(dimensions))
+        return services.local_embedder(folder, int(dimensions))
     if model in config.models and dimensions.isdigit():
-        return SourceEmbedder(lends.provider_embedder(model, int(dimensions)), source)
+        return SourceEmbedder(services.provider_embedder(model, int(dimensions)), source)
     return None
 
 
@@ -261,13 +261,13 @@ def open_source(
     config: DocumentSourceConfig,
     place: Path,
     embedder: Vectors | None,
-    known: Callable[[str], Vectors | None] = lambda name: None,
+    known_embedder: Callable[[str], Vectors | None] = lambda name: None,
     readers: Readers | None = None,
     egress: Egress = DIRECT,
 ) -> Source:
-    """One source, not yet started. `known` gives embedders by their names, for vectors that are there already.
+    """Builds one source without starting it. `known` returns embedders by name, to use vectors that already exist.
 
-    `readers` are the processes that read its documents, `egress` the way to web pages.
+    `readers` are the processes that parse its documents; web pages are fetched through `egress`.
     """
     search = Search(
         config.search.fusion,
@@ -281,8 +281,8 @@ def open_source(
         return Collection(name, _store(name, config, place), place / "index", embedder, search)
 
     def earlier(embedder_name: str) -> Collection | None:
-        found = known(embedder_name)
-        return collection_with(found) if found is not None else None
+        embedder = known_embedder(embedder_name)
+        return collection_with(embedder) if embedder is not None else None
 
     collection = collection_with(embedder)
     chunking = Chunking(config.chunk.by, config.chunk.size, config.chunk.overlap)
@@ -310,11 +310,11 @@ def _store(name: str, config: DocumentSourceConfig, place: Path) -> Store:
 
 
 async def open_tools(name: str, config: ToolConfig, parts: _ToolParts) -> Sequence[ReadingTool]:
-    """The tools of one entry, which remember what they found where the config says so."""
+    """Opens the tools of one entry, with a cache for their results if the config asks for one."""
     with opening("tools", name):
-        made = await config.open(name, parts)
+        tools = await config.open(name, parts)
     if not config.keep_s:
-        return made
+        return tools
     from rag.tools.remembered import RememberedTool
 
-    return [RememberedTool(tool, config.keep_s) for tool in made]
+    return [RememberedTool(tool, config.keep_s) for tool in tools]

@@ -1,4 +1,4 @@
-"""The embedder for the event loop: it loads and works in a thread of its own."""
+"""An embedder for the event loop: it loads and runs in its own thread."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# So many texts at a time take the thread; between two batches of one call every other call has its turn.
+# Texts per batch. Between two batches of one call every other call gets a turn.
 _BATCH = 8
-# So many questions are remembered with their vectors.
+# Recent questions whose vectors are cached.
 _RECENT = 512
 
 
 class Model(Protocol):
-    """A model that is loaded. Used from one thread."""
+    """A loaded model. Used from one thread."""
 
     runs: str
-    """How it runs, for people."""
+    """A description of the runtime for the status line."""
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of length 1, (len(texts), dimensions)."""
+        """Returns unit vectors, (len(texts), dimensions)."""
         ...
 
 
 class AsyncEmbedder:
-    """Loads in the background from `start` on. Fits `contract.embedding.Embeds`.
+    """Loads the model in the background after `start`. Implements `contract.embedding.Embeds`.
 
-    onnxruntime lets go of the interpreter's lock while it computes, so the event loop runs on.
+    onnxruntime releases the GIL while it computes, so the event loop keeps running.
     """
 
     def __init__(
         self, opener: Callable[[], Model] = open_embedder, name: str = NAME, dimensions: int = DIMENSIONS
     ) -> None:
-        """`opener` raises `EmbedderAbsent`; `dimensions` is what its model gives a text."""
+        """`opener` raises `EmbedderAbsent`; `dimensions` is the length of its model's vectors."""
         self.name = name
         self.dimensions = dimensions
         self._opener = opener
@@ -61,23 +61,23 @@ class AsyncEmbedder:
         return self._embedder is not None
 
     def status(self) -> str:
-        """One line: what runs, or why nothing does."""
+        """One line: which model runs, or why none does."""
         if self._embedder is not None:
             return f"{self.name}: {self._embedder.runs}, {self.dimensions} dimensions"
         if self._absent:
-            return f"{self.name}: absent, retrieval goes by term overlap ({self._absent})"
-        return f"{self.name}: loading, retrieval goes by term overlap until then"
+            return f"{self.name}: absent, retrieval uses term overlap ({self._absent})"
+        return f"{self.name}: loading, retrieval uses term overlap until then"
 
     def start(self) -> None:
-        """Begins to load, if that has not begun. Returns at once; needs a running event loop."""
+        """Starts to load the model, once. Returns at once; needs a running event loop."""
         if self._loading is None and not self._absent:
-            # Here, before any thread does: two that import it for the first time at once can break each other's import.
+            # Import numpy before any thread does: two first imports at the same time can break each other.
             with contextlib.suppress(ImportError):
                 importlib.import_module("numpy")
             self._loading = asyncio.create_task(self._load(), name="load-embedder")
 
     async def wait(self) -> bool:
-        """Waits until the model is loaded, or known to be absent; whether it is there."""
+        """Waits until loading has ended; returns whether the model is loaded."""
         self.start()
         if self._loading is not None and not self._loading.done():
             await asyncio.wait([self._loading])
@@ -99,12 +99,12 @@ class AsyncEmbedder:
         return np.concatenate(batches)
 
     async def _question(self, text: str) -> NDArray[np.float32]:
-        """One text, as questions are: the same one is asked by several sources, heads and callers."""
-        known = self._recent.get(text)
-        if known is None:
-            known = await self._pool.run(str(next(self._calls)), self._embedding, [text])
-            self._recent.put(text, known)
-        return known
+        """Embeds one text with a cache: several sources, classifiers and callers embed the same question."""
+        vector = self._recent.get(text)
+        if vector is None:
+            vector = await self._pool.run(str(next(self._calls)), self._embedding, [text])
+            self._recent.put(text, vector)
+        return vector
 
     def _embedding(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if self._embedder is None:
@@ -112,17 +112,17 @@ class AsyncEmbedder:
         return self._embedder.embed(texts)
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """The same as plain lists."""
+        """See `vectors`; returns plain lists."""
         vectors: list[list[float]] = (await self.vectors(texts)).tolist()
         return vectors
 
     async def close(self) -> None:
-        """Lets the thread end. What it is at is finished first: at most one batch, or the loading."""
+        """Ends the thread after its current work: at most one batch, or the loading."""
         self._embedder = None
         self._absent = "closed"
         if self._loading is not None:
             await asyncio.wait([self._loading])
-        # Behind the batch that runs.
+        # Waits for the running batch.
         await self._pool.run("", bool)
         self._pool.close()
 
@@ -132,7 +132,7 @@ class AsyncEmbedder:
         except EmbedderAbsent as error:
             self._absent = self._absent or str(error)
         except Exception as error:
-            # Whatever a library raises, the gateway serves on without it and says why.
+            # The gateway keeps serving without the model and reports why, whatever a library raises.
             self._absent = self._absent or f"{type(error).__name__}: {error}"
         else:
             self._embedder = None if self._absent else embedder

@@ -1,7 +1,7 @@
-"""Cuts a document into chunks along its headings and paragraphs. Each keeps its place.
+"""Splits a document into chunks along its headings and paragraphs. Each chunk records its position.
 
-A document is first read as blocks: headings and paragraphs with their offsets. Paragraphs under one heading
-are packed together up to a length; a longer one is cut between sentences, or between words, or anywhere.
+A document is first parsed into blocks: headings and paragraphs with their offsets. Paragraphs under one heading are
+packed together up to a maximum length; a longer paragraph is split between sentences, or words, or anywhere.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ MAX_CHARS = 800
 
 _HEADING = re.compile(r"(#{1,6})(?=[ \t]|$)")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-# Signs that end a sentence with no space behind: Chinese, Indic, Arabic, Khmer, Burmese, Tibetan, Amharic.
+# Punctuation that ends a sentence without a space after it: Chinese, Indic, Arabic, Khmer, Burmese, Tibetan, Amharic.
 ENDS = "\u3002\uff01\uff1f\uff61\u0964\u0965\u061f\u06d4\u17d4\u17d5\u104b\u0f0d\u1362"
 _CLOSING = "\"')\\]\u201d\u2019\u00bb\u300d\u300f\uff09"
 SENTENCE_END = rf"[.!?\u2026]+[{_CLOSING}]*\s+|[{ENDS}]+[{_CLOSING}]*\s*"
 _SENTENCE_END = re.compile(rf"{SENTENCE_END}|\n")
-# Scripts that put no space between words, from Thai to Khmer and from Kana to Hangul.
+# Scripts without spaces between words, from Thai to Khmer and from Kana to Hangul.
 _UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]")
 _JOINS_NEXT = frozenset("\u200d\u200c\u0e40\u0e41\u0e42\u0e43\u0e44\u0ec0\u0ec1\u0ec2\u0ec3\u0ec4")
 _JOINS_LAST = frozenset("\u200d\u200c\u0e33\u0eb3")
-_MOST_OF_A_LETTER = 16
+_MAX_CHARACTER = 16
 
 
 class Block(msgspec.Struct, frozen=True):
-    """A heading (`level` 1 to 6, `title`) or a paragraph (`level` 0): `text[start:end]`, from line `line` on."""
+    """A heading (`level` 1 to 6, `title`) or a paragraph (`level` 0): `text[start:end]`, starting at line `line`."""
 
     start: int
     end: int
@@ -39,7 +39,7 @@ class Block(msgspec.Struct, frozen=True):
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """`text` is the document's from `start` on; `headings` is the way to it from the top; `line` counts from 1."""
+    """`text` starts at offset `start` of the document; `headings` is its path of headings; `line` counts from 1."""
 
     text: str
     start: int
@@ -48,25 +48,25 @@ class Chunk(msgspec.Struct, frozen=True):
 
     @property
     def place(self) -> str:
-        """Where it stands, for people: `Warranty > Duration, line 12`."""
+        """The position to display: `Warranty > Duration, line 12`."""
         line = f"line {self.line}"
         return f"{' > '.join(self.headings)}, {line}" if self.headings else line
 
 
 def plain_blocks(text: str) -> list[Block]:
-    """Paragraphs: runs of lines that are not blank."""
+    """Returns the paragraphs: runs of lines that are not blank."""
     return _blocks(text, markdown=False)
 
 
 def markdown_blocks(text: str) -> list[Block]:
-    """Paragraphs and `#` headings; a fenced piece of code is one paragraph, whatever stands in it."""
+    """Returns paragraphs and `#` headings; a fenced code block is one paragraph, whatever it contains."""
     return _blocks(text, markdown=True)
 
 
 def chunk(text: str, blocks: Sequence[Block], max_chars: int = MAX_CHARS) -> list[Chunk]:
-    """The chunks in order. Every word is in exactly one of them, but for headings, which are in `headings`.
+    """Returns the chunks in order. Every word is in exactly one chunk, except headings, which are in `headings`.
 
-    A heading with nothing under it is a chunk itself, so that its words are found too.
+    A heading with nothing below it becomes a chunk, so that searches find it.
     """
     chunks: list[Chunk] = []
     path: list[tuple[int, str]] = []
@@ -114,24 +114,24 @@ def _blocks(text: str, *, markdown: bool) -> list[Block]:
 
 
 def _title(rest: str) -> str:
-    """A heading without the signs that close it."""
+    """A heading's text without its closing `#` characters."""
     title = rest.strip()
     unclosed = title.rstrip("#")
     return unclosed.rstrip() if not unclosed or unclosed[-1].isspace() else title
 
 
 def _fence_after(line: str, fence: str) -> str:
-    """The fence that is open after `line`, given the one open before it."""
-    found = _FENCE.match(line)
-    if found is None:
+    """The code fence that is open after `line`, given the one open before it."""
+    match = _FENCE.match(line)
+    if match is None:
         return fence
     if not fence:
-        return found[1]
-    return "" if found[1].startswith(fence) and not line[found.end() :].strip() else fence
+        return match[1]
+    return "" if match[1].startswith(fence) and not line[match.end() :].strip() else fence
 
 
 def _pack(text: str, blocks: Sequence[Block], path: Sequence[tuple[int, str]], max_chars: int) -> Iterator[Chunk]:
-    """Chunks of whole blocks where they fit, of pieces of a block where it is too long."""
+    """Packs blocks into chunks; a block that is too long is split."""
     headings = tuple(title for _, title in path if title)
     open_: Block | None = None
     for block in blocks:
@@ -157,20 +157,20 @@ def _cut(text: str, block: Block, headings: tuple[str, ...], max_chars: int) -> 
 
 
 def _cut_at(text: str, start: int, limit: int) -> int:
-    """Where to cut before `limit`: after the last sentence of the second half, or the last word, or right there."""
-    ends = [found.end() for found in _SENTENCE_END.finditer(text, (start + limit) // 2, limit)]
+    """Where to split: after the last sentence in the second half, else the last word, else at `limit`."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text, (start + limit) // 2, limit)]
     if ends:
         return ends[-1]
-    # Where words have no spaces between them, one far before the limit is no reason to cut there.
+    # In scripts without spaces between words, a space far before the limit is no good place to split.
     unspaced = limit < len(text) and _UNSPACED.match(text, limit) is not None
     first = (start + limit) // 2 if unspaced else start + 1
     space = max(text.rfind(sign, first, limit) for sign in (" ", "\n", "\t", "\u200b", "\u3000"))
-    return space + 1 if space > start else between_letters(text, start, limit)
+    return space + 1 if space > start else between_characters(text, start, limit)
 
 
-def between_letters(text: str, start: int, limit: int) -> int:
-    """A place at or shortly before `limit` that parts no letter from its accents, vowels and tones."""
-    for place in range(limit, max(start, limit - _MOST_OF_A_LETTER), -1):
+def between_characters(text: str, start: int, limit: int) -> int:
+    """A position at or shortly before `limit` that does not separate a letter from its combining marks."""
+    for place in range(limit, max(start, limit - _MAX_CHARACTER), -1):
         if place >= len(text) or not (
             text[place] in _JOINS_LAST or text[place - 1] in _JOINS_NEXT or unicodedata.category(text[place])[0] == "M"
         ):

@@ -1,7 +1,7 @@
-"""What an answer cites: its marks of passages, `[2]`, told in each dialect's own form when it ends.
+"""Turns an answer's citation marks, `[2]`, into each dialect's own citation fields when the answer ends.
 
-OpenAI's clients find `annotations` at the message, Anthropic's `citations` at the text, Gemini's `citationMetadata` at
-the candidate, and whoever wants all passages that were given, cited or not, finds them under `gatehouse`.
+OpenAI clients read `annotations` of the message, Anthropic clients `citations` of the text, Gemini clients
+`citationMetadata` of the candidate. The field `gatehouse` lists all passages of the prompt, cited or not.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from contract.deltas import ChoiceDelta, Delta
 from contract.passages import Passage
 
 _MARK = re.compile(r"\[(?P<numbers>\d{1,3}(?:\s?[,;]\s?\d{1,3}){0,9})\]|\[(?P<place>[^\[\]\n]{3,300})\]")
-# Code is no prose: `items[1]` cites nothing. A block of it may be cut off before its end.
+# In code `items[1]` is no citation. A code block may be cut off before its end.
 _CODE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|``[^\n]*?``|`[^`\n]*`", re.DOTALL)
 _CITED_CHARACTERS = 300
 
 
 class CitationFilter:
-    """Implements `contract.reply.OutputFilter`: passes everything, and adds the citations at the end."""
+    """Implements `contract.reply.OutputFilter`: passes all deltas through and adds the citations at the end."""
 
     def __init__(self, passages: Sequence[Passage]) -> None:
         """`passages` in the order of their numbers in the prompt, from 1."""
         self._passages = tuple(passages)
         self._texts: dict[int, list[str]] = {}
-        self._told: set[int] = set()
+        self._cited_choices: set[int] = set()
 
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """See `OutputFilter.feed`."""
         return [self._delta(delta) for delta in deltas]
 
     def finish(self) -> list[Delta]:
-        """See `OutputFilter.finish`: for an answer that ended without saying so."""
-        left = [index for index in self._texts if index not in self._told]
+        """See `OutputFilter.finish`: for an answer without a finish reason."""
+        left = [index for index in self._texts if index not in self._cited_choices]
         return [Delta(tuple(ChoiceDelta(index, extra=self._extra(index)) for index in left))] if left else []
 
     def _delta(self, delta: Delta) -> Delta:
@@ -45,10 +45,10 @@ class CitationFilter:
         for piece in delta.choices:
             if piece.text:
                 self._texts.setdefault(piece.index, []).append(piece.text)
-            if piece.finish and piece.index in self._texts and piece.index not in self._told:
-                self._told.add(piece.index)
+            if piece.finish and piece.index in self._texts and piece.index not in self._cited_choices:
+                self._cited_choices.add(piece.index)
                 ended = True
-                # The words first: citations belong to what stands before them.
+                # Send the text first: citations refer to the text before them.
                 if piece.has_content:
                     pieces.append(msgspec.structs.replace(piece, finish="", stop_sequence="", own=None))
                 pieces.append(ChoiceDelta(piece.index, extra=self._extra(piece.index)))
@@ -73,7 +73,7 @@ class CitationFilter:
         return extra
 
     def _numbers(self, match: re.Match[str]) -> list[tuple[tuple[int, int], int]]:
-        """The passages that a mark means, with its place; none for brackets that mean something else."""
+        """The passages that a mark cites, with its position; none if the brackets are no citation."""
         if match["numbers"]:
             numbers = [int(number) for number in re.findall(r"\d+", match["numbers"])]
             return [(match.span(), number) for number in numbers if 1 <= number <= len(self._passages)]
@@ -119,7 +119,7 @@ def _title(passage: Passage) -> str:
 
 
 def _url(passage: Passage) -> str:
-    """The document's own address, or its name under ours."""
+    """The document's own URL, or a `gatehouse:` URI."""
     if passage.source.startswith(("http://", "https://")):
         return passage.source
     return f"gatehouse:{passage.id.partition(':')[0]}/{passage.source}"

@@ -1,4 +1,4 @@
-"""What every kind of source and tool keeps, as tests that its author inherits. This needs pytest.
+"""Conformance tests that the author of a source or tool kind inherits. This needs pytest.
 
 class TestWeather(ToolConformance):
     config = WeatherConfig
@@ -25,7 +25,7 @@ from contract.egress import DIRECT, Egress
 from contract.exchange import Exchange
 from contract.messages import ChatRequest
 from contract.outbound import Outbound
-from contract.sources import LiveSource, Searches
+from contract.sources import LiveSource, SearchableSource
 from contract.tools import ReadingTool
 from contract.work import WorkPool
 from rag.ingest import MAX_ID_BYTES
@@ -37,58 +37,58 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class FakeServices:
-    """What a process lends to sources and tools."""
+    """A fake of the process-wide services that sources and tools use."""
 
-    sources: Mapping[str, Searches] = field(default_factory=dict)
+    sources: Mapping[str, SearchableSource] = field(default_factory=dict)
     folder: Path = Path()
     egress: Egress = DIRECT
     pool: WorkPool = field(default_factory=lambda: WorkPool("conformance", 2))
     outbound: Outbound = field(default_factory=lambda: Outbound("conformance"))
 
-    def source(self, name: str) -> Searches:
+    def source(self, name: str) -> SearchableSource:
         """See `config.tools.ToolParts`."""
         return self.sources[name]
 
 
 class ToolConformance(ComponentConformance):
-    """`calls`: arguments with what the answer has in it. `refused`: arguments that the tool can't work with."""
+    """`calls`: arguments, each with a text that the result contains. `refused`: arguments that the tool must reject."""
 
     config: type[ToolConfig]
     calls: Sequence[tuple[Mapping[str, Any], str]] = ()
     refused: Sequence[Mapping[str, Any]] = ()
     name: str = "entry"
 
-    def lent(self) -> FakeServices:
-        """Override it where the tool needs sources, or another way out."""
+    def services(self) -> FakeServices:
+        """Override this if the tool needs sources or another egress."""
         return FakeServices()
 
     def run(self, act: Callable[[ReadingTool], Awaitable[R]]) -> R:
-        """What `act` gives for the entry's first tool."""
+        """Returns the result of `act` on the entry's first tool."""
 
         async def opened() -> R:
-            lent = self.lent()
+            services = self.services()
             try:
-                first, *_ = await self.read(self.options).open(self.name, lent)
+                first, *_ = await self.read(self.options).open(self.name, services)
                 return await act(first)
             finally:
-                lent.pool.close()
-                await lent.outbound.close()
+                services.pool.close()
+                await services.outbound.close()
 
         return asyncio.run(opened())
 
     def test_its_tools_are_named_after_the_entry(self) -> None:
-        """A pipeline, and a router's `tools`, name the entry."""
+        """Pipelines and a router's `tools` refer to the entry by its name."""
 
         async def opened() -> Sequence[ReadingTool]:
-            return list(await self.read(self.options).open(self.name, self.lent()))
+            return list(await self.read(self.options).open(self.name, self.services()))
 
         names = [tool.definition.name for tool in asyncio.run(opened())]
         assert names
         assert all(name == self.name or name.startswith(f"{self.name}_") for name in names)
         assert len(set(names)) == len(names)
 
-    def test_a_model_is_told_what_it_is_for(self) -> None:
-        """And which arguments it takes, as a JSON schema."""
+    def test_its_definition_describes_purpose_and_arguments(self) -> None:
+        """The model reads a description and a JSON schema of the arguments."""
 
         async def act(tool: ReadingTool) -> Any:
             return tool.definition
@@ -97,19 +97,19 @@ class ToolConformance(ComponentConformance):
         assert definition.description
         assert (definition.parameters or {}).get("type", "object") == "object"
 
-    def test_its_calls_find_what_they_should(self) -> None:
-        """And what they find is bounded."""
+    def test_its_calls_return_the_expected_results(self) -> None:
+        """The length of each result is bounded."""
         for arguments, expected in self.calls:
 
             async def act(tool: ReadingTool, arguments: Mapping[str, Any] = arguments) -> str:
                 return await tool.call(arguments, None)
 
-            found = self.run(act)
-            assert expected in found
-            assert len(found) <= MAX_RESULT
+            result = self.run(act)
+            assert expected in result
+            assert len(result) <= MAX_RESULT
 
-    def test_what_it_cannot_work_with_is_told_to_the_model(self) -> None:
-        """By an error whose message says what is wrong, never by another one."""
+    def test_bad_arguments_raise_an_error_for_the_model(self) -> None:
+        """A `ValueError` or `FetchFailed` with a message, never another error."""
         for arguments in self.refused:
 
             async def act(tool: ReadingTool, arguments: Mapping[str, Any] = arguments) -> str:
@@ -121,13 +121,13 @@ class ToolConformance(ComponentConformance):
 
 
 class DocumentSourceConformance(ComponentConformance):
-    """`documents`: words that the bytes of each document have in them, by its id."""
+    """`documents`: by document id, a text that the document's bytes contain."""
 
     config: type[DocumentSourceConfig]
     documents: Mapping[str, str] = MappingProxyType({})
 
-    def test_its_documents_are_there(self) -> None:
-        """Each has an id of its own and gives its bytes and media type."""
+    def test_it_lists_its_documents(self) -> None:
+        """Each document has a unique id and loads as bytes with a media type."""
         origin = self.read(self.options).origin(DIRECT)
         items = origin.items() if origin is not None else []
         assert sorted(each.id for each in items) == sorted(self.documents)
@@ -137,48 +137,48 @@ class DocumentSourceConformance(ComponentConformance):
             assert isinstance(media_type, str)
             assert len(each.id.encode()) <= MAX_ID_BYTES
 
-    def test_nothing_is_read_again_that_has_not_changed(self) -> None:
-        """The stamp stays the same, for two configs alike."""
+    def test_unchanged_documents_are_not_read_again(self) -> None:
+        """Two equal configs have the same stamp."""
         first, second = (self.read(self.options).origin(DIRECT) for _ in range(2))
         assert first is None or (second is not None and first.stamp() == second.stamp())
 
-    def test_documents_come_from_one_side(self) -> None:
-        """From where the config says, or handed in."""
+    def test_documents_are_either_read_or_uploaded(self) -> None:
+        """A source reads its documents from its origin, or takes uploads, not both."""
         config = self.read(self.options)
         assert config.takes_documents == (config.origin(DIRECT) is None)
 
-    def test_people_read_where_it_is(self) -> None:
+    def test_it_states_its_location(self) -> None:
         """`gatehouse plan` shows it."""
         assert self.read(self.options).where
 
 
 class LiveSourceConformance(ComponentConformance):
-    """`answers`: what a model says when it is asked, by a question, with what the source's passage has in it."""
+    """`answers`: a question, the model's reply to it, and a text that the source's passage contains."""
 
     config: type[LiveSourceConfig]
     answers: Sequence[tuple[str, str, str]] = ()
 
-    def lent(self) -> FakeServices:
-        """Override it where the source needs another way out."""
+    def services(self) -> FakeServices:
+        """Override this if the source needs another egress."""
         return FakeServices(folder=self.folder)
 
     def run(self, act: Callable[[LiveSource], Awaitable[R]], options: Mapping[str, Any] | None = None) -> R:
-        """What `act` gives for the started source."""
+        """Returns the result of `act` on the started source."""
 
         async def opened() -> R:
-            lent = self.lent()
-            source = self.read(self.options if options is None else options).open("entry", lent)
+            services = self.services()
+            source = self.read(self.options if options is None else options).open("entry", services)
             try:
                 await source.start()
                 return await act(source)
             finally:
                 await source.close()
-                lent.pool.close()
+                services.pool.close()
 
         return asyncio.run(opened())
 
-    def test_it_starts_and_says_how_it_is(self) -> None:
-        """/health shows it."""
+    def test_it_starts_and_reports_its_status(self) -> None:
+        """/health shows the status."""
 
         async def act(source: LiveSource) -> tuple[str, str]:
             return source.name, source.status()
@@ -187,8 +187,8 @@ class LiveSourceConformance(ComponentConformance):
         assert name == "entry"
         assert status
 
-    def test_only_those_with_a_label_may_ask(self) -> None:
-        """Where it has labels."""
+    def test_only_callers_with_a_label_may_query_it(self) -> None:
+        """A source without labels is open to all callers."""
 
         async def act(source: LiveSource) -> list[bool]:
             return [source.may_see(labels) for labels in (frozenset(), frozenset({"other"}), frozenset({"hr"}))]
@@ -197,12 +197,12 @@ class LiveSourceConformance(ComponentConformance):
         assert self.run(act, {**self.options, "labels": ["hr"]}) == [False, False, True]
 
     def test_questions_find_their_passages(self) -> None:
-        """Each as one passage of this source."""
-        for question, said, expected in self.answers:
+        """Each question returns one passage of this source."""
+        for question, reply, expected in self.answers:
 
-            async def act(source: LiveSource, question: str = question, said: str = said) -> tuple[bool, Any]:
+            async def act(source: LiveSource, question: str = question, reply: str = reply) -> tuple[bool, Any]:
                 async def ask(request: ChatRequest, model: str, /) -> str:
-                    return said
+                    return reply
 
                 return source.concerns(question), await source.answer(question, Exchange("conformance"), ask)
 

@@ -1,6 +1,6 @@
-"""The embedding model that ships: all-MiniLM-L6-v2 (Apache 2.0) as int8 on onnxruntime, one thread, no torch.
+"""The built-in embedding model: all-MiniLM-L6-v2 (Apache 2.0) as int8 on onnxruntime, one thread, no torch.
 
-`training/minilm.py` made the file.
+`training/minilm.py` exports the model file.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ DIMENSIONS = 384
 MAX_TOKENS = 256
 MODEL = Path(__file__).parent / "model" / "minilm.onnx"
 TOKENIZER = MODEL.with_name("tokenizer.json")
-# Of a longer text nothing but its beginning counts: the rest need not be cut into tokens.
-_MOST_CHARACTERS = 20_000
+# The model reads only the start of a longer text, so the rest is not tokenized.
+_MAX_CHARACTERS = 20_000
 
 
 class EmbedderAbsent(Exception):
-    """There is no embedding model; the text says why."""
+    """There is no embedding model; the message gives the reason."""
 
 
 class Embedder:
-    """Texts in, vectors out. Blocking: 1 ms for a question, 5 to 15 ms for a passage; use it from one thread."""
+    """Computes vectors of texts. Blocking: 1 ms for a question, 5 to 15 ms for a passage; use it from one thread."""
 
     name = NAME
     dimensions = DIMENSIONS
@@ -40,12 +40,12 @@ class Embedder:
         self._tokenizer = tokenizer
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of length 1, (len(texts), 384). A text beyond 256 tokens counts by its beginning."""
+        """Returns unit vectors, (len(texts), 384). Only the first 256 tokens of a text count."""
         import numpy as np
 
         vectors = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
         for row, text in enumerate(texts):
-            ids = np.array([self._tokenizer.encode(text[:_MOST_CHARACTERS]).ids], dtype=np.int64)
+            ids = np.array([self._tokenizer.encode(text[:_MAX_CHARACTERS]).ids], dtype=np.int64)
             vectors[row] = self._session.run(["vector"], {"ids": ids})[0]
         return vectors
 
@@ -58,7 +58,7 @@ def open_embedder(model: Path = MODEL) -> Embedder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        # Without the arena nothing measurable is lost, and memory goes back after a long text.
+        # Without the arena, memory is released after a long text; the speed is the same.
         options.enable_cpu_mem_arena = False
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
@@ -66,12 +66,12 @@ def open_embedder(model: Path = MODEL) -> Embedder:
     except ImportError as error:
         raise EmbedderAbsent(f"{error.name or error} is not installed: gatehouse-platform[embeddings]") from None
     except Exception as error:
-        # onnxruntime and tokenizers raise their own, unrelated classes for a broken file.
+        # onnxruntime and tokenizers raise their own error classes for a broken file.
         raise EmbedderAbsent(f"the model can't be loaded: {error}") from error
 
 
 def open_tokenizer(file: Path) -> Tokenizer:
-    """The model's WordPiece tokenizer, cutting at MAX_TOKENS and never padding."""
+    """The model's WordPiece tokenizer, which truncates at MAX_TOKENS and never pads."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(file))

@@ -1,4 +1,4 @@
-"""A folder of documents as a source."""
+"""The source kind `folder`: documents in a folder."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class FolderConfig(DocumentSourceConfig):
     kind: Literal["folder"] = Field(description="Documents in a folder.")
     path: ExistingFolder = Field(description="The folder, relative to this file.", examples=["./documents"])
     glob: tuple[str, ...] = Field(
-        default=("**/*",), min_length=1, description="Which files, by patterns relative to the folder."
+        default=("**/*",), min_length=1, description="Which files to read, as glob patterns relative to the folder."
     )
-    watch: Flag = Field(default=True, description="Whether changes are seen while it is served.")
+    watch: Flag = Field(default=True, description="Whether to watch the folder and ingest changes.")
 
     @property
     def where(self) -> str:
@@ -45,13 +45,13 @@ class FolderConfig(DocumentSourceConfig):
 
 
 def folder_items(folder: Path, patterns: Sequence[str], max_bytes: int = MAX_BYTES) -> list[Item]:
-    """Every document that one of `patterns` matches, by name; hidden files and what are no documents are left out.
+    """Returns every document that one of `patterns` matches, sorted; skips hidden files and other kinds of files.
 
-    Documents of a format that nothing here reads (`.pptx`) are errors of themselves. A document's id is its path within
-    the folder. A link that leads out of the folder is an error of that document: who may write into it may not read the
-    machine by that. Raises `NotADirectoryError` when there is no such folder.
+    A document in an unsupported format (`.pptx`) fails on its own. A document's id is its path in the folder. A link
+    out of the folder fails too: write access to the folder must not give read access to the machine. Raises
+    `NotADirectoryError` if the folder does not exist.
     """
-    # Here and below, for these load what reads documents: more than `gatehouse check` needs of the config above.
+    # Imported lazily here and below: `gatehouse check` needs only the config above, not the parsers.
     from rag.documents.kinds import OTHERS, SUFFIXES
 
     if not folder.is_dir():
@@ -66,16 +66,16 @@ def folder_items(folder: Path, patterns: Sequence[str], max_bytes: int = MAX_BYT
 
 
 def snapshot(folder: Path, patterns: Sequence[str]) -> int:
-    """A number that changes when a file of the folder does."""
-    seen: list[tuple[str, int, int]] = []
+    """A number that changes when a file in the folder changes."""
+    files: list[tuple[str, int, int]] = []
     for pattern in patterns:
         for path in folder.glob(pattern):
             try:
-                about = path.stat()
+                stat = path.stat()
             except OSError:
                 continue
-            seen.append((str(path), about.st_mtime_ns, about.st_size))
-    return hash(tuple(sorted(seen)))
+            files.append((str(path), stat.st_mtime_ns, stat.st_size))
+    return hash(tuple(sorted(files)))
 
 
 def _load(path: Path, folder: Path, max_bytes: int) -> tuple[bytes, str]:
@@ -83,6 +83,6 @@ def _load(path: Path, folder: Path, max_bytes: int) -> tuple[bytes, str]:
     from rag.documents.reading import UnreadableFile, load_file
 
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise UnreadableFile("it is a link that leads out of the folder: copy the file, or make its folder a source")
+        raise UnreadableFile("it is a link out of the folder: copy the file, or configure its folder as a source")
     check_name(path.name)
     return load_file(path, max_bytes), ""

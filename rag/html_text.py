@@ -1,4 +1,4 @@
-"""The words of an HTML page, as blocks with their headings and lines."""
+"""Extracts the text of an HTML page as headings and paragraphs with line numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rag.html_table import Cell, Table, number_of
 from rag.markup import Token, attributes, tokens
 
 _HIDDEN = frozenset({"script", "style", "template", "noscript", "svg", "rt", "rp"})
-# Any other element ends a title that is left open.
+# Any other element ends a title without an end tag.
 _IN_HEAD = frozenset({"head", "title", "meta", "link", "base", "script", "style", "template", "noscript"})
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _INLINE_TEXT = (
@@ -19,8 +19,8 @@ _INLINE_TEXT = (
     "output picture progress q rb rtc ruby s samp small source span strike strong sub sup time track tt u var wbr"
 )
 _INLINE = frozenset(_INLINE_TEXT.split())
-# These may be left open, and end where the next of them or what they stand in ends.
-_LEFT_OPEN = frozenset({"p", "li", "td", "th", "tr", "dt", "dd", "option", "optgroup", "rt", "rp", "tbody", "thead"})
+# Elements whose end tag is optional: the next such element or the end of the parent closes them.
+_OPTIONAL_END = frozenset({"p", "li", "td", "th", "tr", "dt", "dd", "option", "optgroup", "rt", "rp", "tbody", "thead"})
 _VOID = frozenset(
     {"img", "input", "br", "hr", "meta", "link", "area", "source", "track", "wbr", "base", "col", "embed"}
 )
@@ -33,9 +33,9 @@ _PARAGRAPH = re.compile(rf"{_BREAK}\s*{_BREAK}")
 
 
 def html_blocks(markup: str) -> tuple[str, list[Block]]:
-    """The page's text, and its headings and paragraphs in it; `line` is the line of the markup.
+    """Returns the page's text and its headings and paragraphs; `line` is the line in the markup.
 
-    Elements that a reader does not see (`hidden`, `display: none`, `template`, `noscript`) are left out.
+    Skips invisible elements (`hidden`, `display: none`, `template`, `noscript`).
     """
     pieces = TextBuilder()
     add_page(pieces, markup)
@@ -51,7 +51,7 @@ def add_page(pieces: TextBuilder, markup: str) -> None:
 
 
 class _Skipped:
-    """An element that is not shown: says of each tag whether it still belongs to it."""
+    """An invisible element; decides for each tag whether it is inside the element."""
 
     def __init__(self, tag: str) -> None:
         self._tag = tag
@@ -60,9 +60,9 @@ class _Skipped:
         self._depth = 1
 
     def ends(self, token: Token) -> tuple[bool, bool]:
-        """Whether it ends with this tag, and whether the tag is its own."""
+        """Whether the element ends at this tag, and whether the tag belongs to the element."""
         tag = token.value
-        if self._tag in _LEFT_OPEN:
+        if self._tag in _OPTIONAL_END:
             return self._ends_open(token)
         self._depth += (tag == self._tag) * (1 if token.kind == "start" else -1)
         return self._depth == 0, True
@@ -72,7 +72,7 @@ class _Skipped:
         if token.kind == "start":
             if not self._open and (tag == self._tag or (self._tag == "p" and tag not in _INLINE)):
                 return True, False
-            if tag not in _LEFT_OPEN and tag not in _INLINE and tag not in _VOID:
+            if tag not in _OPTIONAL_END and tag not in _INLINE and tag not in _VOID:
                 self._open.append(tag)
                 self._opened[tag] += 1
             return False, True
@@ -90,14 +90,14 @@ class _Skipped:
 class _Reader:
     def __init__(self, pieces: TextBuilder, markup: str) -> None:
         self._pieces = pieces
-        # Of each element the end tags that are still to come: one without any is not hidden for good.
+        # The remaining end tags of each element name: an element without an end tag must not hide the rest of the page.
         self._ends = Counter(name.lower() for name in _END.findall(markup))
         self._words: list[str] = []
         self._line = 0
         self._level = 0
         self._skipped: _Skipped | None = None
         self._title = False
-        self._said = False
+        self._has_text = False
         self._raw = False
         self._tables: list[Table] = []
         self._lists: list[int | None] = []
@@ -106,7 +106,7 @@ class _Reader:
         self._in_term = False
 
     def take(self, token: Token) -> None:
-        """The next tag or text."""
+        """Handles the next tag or text."""
         if token.kind == "end":
             self._ends[token.value] -= 1
         if self._skipped is not None:
@@ -128,13 +128,13 @@ class _Reader:
         tag, inside = token.value, token.inside
         hidden = tag in _HIDDEN
         if not hidden and inside and tag not in _VOID and ("hidden" in inside.lower() or "display" in inside.lower()):
-            found = attributes(inside)
-            hidden = found.get("hidden", "until-found").lower() != "until-found"
-            hidden = hidden or _NOT_SHOWN.search(found.get("style", "")) is not None
-        return hidden and (tag in _LEFT_OPEN or self._ends[tag] > 0)
+            values = attributes(inside)
+            hidden = values.get("hidden", "until-found").lower() != "until-found"
+            hidden = hidden or _NOT_SHOWN.search(values.get("style", "")) is not None
+        return hidden and (tag in _OPTIONAL_END or self._ends[tag] > 0)
 
     def _start(self, token: Token) -> None:
-        """Any element that is not part of a line begins a block."""
+        """Handles a start tag; every element that is not inline starts a block."""
         tag = token.value
         self._title = tag in _IN_HEAD and (self._title or tag == "title")
         if self._is_hidden(token):
@@ -171,12 +171,12 @@ class _Reader:
         elif tag == "dt":
             self._in_term = True
         elif tag == "dd" and self._terms:
-            # One whose description is empty stays for the next.
+            # A term with an empty description joins the next one.
             self._prefix += ", ".join(term.rstrip(": ") for term, _ in self._terms) + ": "
             self._terms = []
 
     def _table(self, token: Token) -> None:
-        """A table in a cell of another: the outer one lays out the page."""
+        """Starts a table; a table that contains another one is a layout table."""
         if self._tables:
             self._tables[-1].dissolve(self._pieces)
         table = Table()
@@ -194,7 +194,7 @@ class _Reader:
         self._lists[-1] = number + 1
 
     def _end(self, tag: str) -> None:
-        """Ends what its start began."""
+        """Handles an end tag."""
         if tag == "title":
             self._title = False
         if tag in _INLINE or tag in _HIDDEN:
@@ -220,33 +220,33 @@ class _Reader:
         if self._title:
             return
         data = token.value
-        if not self._said and data.strip():
-            self._said = True
+        if not self._has_text and data.strip():
+            self._has_text = True
             before = data[: len(data) - len(data.lstrip())]
             self._line = token.line + before.count("\n")
         self._words.append(data)
 
     def end_block(self) -> None:
-        """Files the words since the last block, white space folded where it is no `pre`; two line breaks end one."""
-        whole = "".join(self._words)
+        """Writes the text since the last block, with whitespace collapsed outside `pre`; two `br` end a paragraph."""
+        text = "".join(self._words)
         self._words = []
-        self._said = False
+        self._has_text = False
         in_term, self._in_term = self._in_term, False
         if self._raw:
-            self._file(_BLANK_LINES.sub("\n", whole.expandtabs(4).strip("\n")).rstrip())
+            self._write(_BLANK_LINES.sub("\n", text.expandtabs(4).strip("\n")).rstrip())
             return
-        if _BREAK not in whole:
-            text = " ".join(whole.split())
+        if _BREAK not in text:
+            text = " ".join(text.split())
             if text and in_term:
                 self._terms.append((text, self._line))
             else:
-                self._file(text)
+                self._write(text)
             return
-        for part in _PARAGRAPH.split(whole):
+        for part in _PARAGRAPH.split(text):
             lines = (" ".join(line.split()) for line in part.split(_BREAK))
-            self._file(("\n" if not self._level else " ").join(filter(None, lines)))
+            self._write(("\n" if not self._level else " ").join(filter(None, lines)))
 
-    def _file(self, text: str) -> None:
+    def _write(self, text: str) -> None:
         if not text.strip():
             return
         for term, line in self._terms:
@@ -264,7 +264,7 @@ class _Reader:
             self._pieces.paragraph(text, line)
 
     def end(self) -> None:
-        """Files what is left open."""
+        """Ends open blocks and tables and writes the remaining text."""
         self.end_block()
         while self._tables:
             self._tables.pop().end(self._pieces)

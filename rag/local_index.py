@@ -1,11 +1,11 @@
-"""The indexes that one process keeps of one source, made from the log of its store.
+"""One process's indexes of one source, built from the log of its store.
 
     <folder>/<number>/words/        BM25, on disk
     <folder>/<number>/*.faiss       vectors of a large partition, mapped
     <folder>/<number>/state.json    how far each of them has read the log
 
-A process takes a number that no other has, one with its own embedder's vectors before others. What is not on disk is
-read from the log again at the start.
+A process locks a number that no other process uses, and prefers one with vectors of its embedder. It reads what is not
+on disk from the log at start.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from rag.store import may_see
-from rag.text_index import FORM, TextIndex
+from rag.text_index import VERSION, TextIndex
 from rag.vector_index import Kind, VectorIndex
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
     from rag.store import Change
 
-_MOST_PROCESSES = 64
+_MAX_PROCESSES = 64
 
 
 class _State(msgspec.Struct):
-    """What is on disk. `partitions`: each with the number up to which its main index has read, 0 without one."""
+    """The state on disk. `partitions`: for each, the log number that its main index has read up to; 0 without one."""
 
     embedder: str = ""
     words: int = 0
@@ -44,24 +44,24 @@ class _State(msgspec.Struct):
 
 
 class LocalIndex:
-    """Changed by one thread at a time, searched by any. Open it in a thread: it reads files."""
+    """Written by one thread at a time, searched by any. Open it in a thread: it reads files."""
 
     def __init__(
         self, folder: Path, embedder: str, dimensions: int, kind: Kind = "auto", language: str = "english"
     ) -> None:
         """Raises `OSError`."""
-        self._lock, self._folder = _take(folder, embedder)
+        self._lock, self._folder = _acquire(folder, embedder)
         self._path = self._folder / "state.json"
         self._changing = threading.Lock()
         self._closed = False
-        # The words are committed before the state is: the first changes after a crash may be there already.
+        # The text index is committed before the state: after a crash it may already contain the first changes.
         self._applied = False
         self._state = _read(self._path)
-        for before in self._folder.glob("words-*"):
-            # Cut into words in another way.
-            if not before.name.endswith(f"-{FORM}"):
-                shutil.rmtree(before, ignore_errors=True)
-        self.words = TextIndex(self._folder / f"words-{language}-{FORM}", language)
+        for old in self._folder.glob("words-*"):
+            # Built with another tokenization.
+            if not old.name.endswith(f"-{VERSION}"):
+                shutil.rmtree(old, ignore_errors=True)
+        self.words = TextIndex(self._folder / f"words-{language}-{VERSION}", language)
         if len(self.words) == 0:
             self._state.words = 0
         self.vectors = VectorIndex(dimensions, kind)
@@ -79,18 +79,18 @@ class LocalIndex:
         try:
             self.vectors.partition(partition).use(path)
         except (OSError, RuntimeError, ValueError, KeyError):
-            # Damaged or gone: the log has it all.
+            # Damaged or missing: read everything from the log again.
             return 0
         return seq
 
     @property
     def cursor(self) -> int:
-        """The number of the log up to which everything here has read it."""
+        """The log number that all indexes have read up to."""
         return min(self._state.words, *self._read_up_to.values()) if self._read_up_to else self._state.words
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Takes in entries of the log that come after `cursor`. Once closed it does nothing."""
-        # Whoever waited for this may have been cancelled, and may be closing now.
+        """Applies log entries after `cursor`. Does nothing once the index is closed."""
+        # The caller may have been cancelled and be closing the index now.
         with self._changing:
             if changes and not self._closed:
                 self._apply(changes)
@@ -129,20 +129,20 @@ class LocalIndex:
         if change.operation == "remove":
             self.words.remove(change.chunk)
         elif change.operation == "add" and change.searched:
-            self.words.add(change.chunk, change.searched, change.partition, again=not self._applied)
+            self.words.add(change.chunk, change.searched, change.partition, replace=not self._applied)
 
     def visible(self, labels: frozenset[str] | None) -> list[str] | None:
-        """The partitions that somebody with `labels` may see; None for all, if `labels` is None.
+        """The partitions visible to `labels`; None (all) if `labels` is None.
 
-        They are always named, even if they are all there are: another may come while the search is under way.
+        Lists them even if all are visible: another partition may be added while a search runs.
         """
         if labels is None:
             return None
-        # A copy in one step: another thread may be adding a partition.
+        # Copy atomically: another thread may be adding a partition.
         return [partition for partition in list(self._read_up_to) if may_see(partition, labels)]
 
     def main_path(self, partition: str, seq: int) -> Path:
-        """Where the main index of a partition is to be written that has read the log up to `seq`."""
+        """The path for a partition's main index that covers the log up to `seq`."""
         return self._main_path(partition, seq)
 
     def _main_path(self, partition: str, seq: int) -> Path:
@@ -150,7 +150,7 @@ class LocalIndex:
         return self._folder / f"{name}-{seq}.faiss"
 
     def use_main(self, partition: str, seq: int) -> None:
-        """Takes a main index that was written to `main_path`; what came after `seq` must be applied again."""
+        """Switches to a main index at `main_path`; log entries after `seq` must be applied again."""
         old = self._state.partitions.get(partition, 0)
         self.vectors.partition(partition).use(self._main_path(partition, seq))
         self._state.partitions[partition] = seq
@@ -167,28 +167,28 @@ class LocalIndex:
         part.replace(self._path)
 
     def close(self) -> None:
-        """Lets go of the folder, after what is being applied."""
+        """Releases the folder once pending changes have been applied."""
         with self._changing:
             self._closed = True
             self.words.close()
             self._lock.close()
 
 
-def _take(folder: Path, embedder: str) -> tuple[IO[Any], Path]:
+def _acquire(folder: Path, embedder: str) -> tuple[IO[Any], Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    for number in sorted(range(_MOST_PROCESSES), key=lambda number: _fitness(folder / str(number), embedder)):
+    for number in sorted(range(_MAX_PROCESSES), key=lambda number: _fitness(folder / str(number), embedder)):
         lock = (folder / f"{number}.lock").open("w")
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = folder / str(number)
-            mine.mkdir(exist_ok=True)
-            return lock, mine
+            own_folder = folder / str(number)
+            own_folder.mkdir(exist_ok=True)
+            return lock, own_folder
         lock.close()
-    raise OSError(f"{_MOST_PROCESSES} processes use {folder} already")
+    raise OSError(f"{_MAX_PROCESSES} processes already use {folder}: stop some, or give this one another server.data")
 
 
 def _fitness(folder: Path, embedder: str) -> int:
-    """0 for indexes of this embedder, 1 where there is nothing yet, 2 for those of another."""
+    """0 for indexes of this embedder, 1 for an empty folder, 2 for indexes of another embedder."""
     try:
         state = msgspec.json.decode((folder / "state.json").read_bytes(), type=_State)
     except (OSError, msgspec.DecodeError):
@@ -200,7 +200,7 @@ def _read(path: Path) -> _State:
     try:
         return msgspec.json.decode(path.read_bytes(), type=_State)
     except (OSError, msgspec.DecodeError, json.JSONDecodeError):
-        # Nothing here that can be trusted, or of a later version: everything is made anew from the store's log.
+        # Unreadable or written by a later version: rebuild everything from the store's log.
         shutil.rmtree(path.parent, ignore_errors=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         return _State()

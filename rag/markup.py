@@ -1,7 +1,7 @@
-"""HTML as a run of tags and texts, in time that grows with its length, whatever is left open in it.
+"""Tokenizes HTML into tags and texts in linear time, even if tags and comments are not closed.
 
-The standard library's parser looks for the end of each tag, comment and quote that is never closed through the whole
-rest of the page, which takes the square of their number. Here what is known to be missing is not looked for again.
+The standard library's parser searches the rest of the page for the end of each unclosed tag, comment and quote, which
+takes quadratic time. This one does not search again for an end that is known to be missing.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ _NAME = re.compile(r"[A-Za-z][^\s/>]*")
 _STOP = re.compile(r"[>=]")
 _SPACE = re.compile(r"\s*")
 _ATTRIBUTE = re.compile(r"""([^\s=/>"']+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s>]+))?""")
-_MOST_OF_A_TAG = 20_000
-# Nothing in them is a tag but their own end.
+_MAX_TAG = 20_000
+# Elements whose content is raw text up to their end tag.
 _RAW = {name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE) for name in ("script", "style")}
 
 
 class Token(NamedTuple):
-    """A text with its references resolved, or a tag's name in lower case; `line` counts from 1.
+    """A text with character references resolved, or a tag's name in lower case; `line` counts from 1.
 
-    `inside`: what stands in a start tag behind its name, for `attributes`.
+    `inside`: the content of a start tag after its name, for `attributes`.
     """
 
     kind: Kind
@@ -34,15 +34,15 @@ class Token(NamedTuple):
 
 
 def attributes(inside: str) -> dict[str, str]:
-    """The attributes of a start tag by their names in lower case; one without a value is empty."""
+    """The attributes of a start tag by lower-case name; an attribute without a value is empty."""
     return {
-        found[1].lower(): html.unescape(found[2].strip("\"'") if found[2] else "")
-        for found in _ATTRIBUTE.finditer(inside[:_MOST_OF_A_TAG])
+        match[1].lower(): html.unescape(match[2].strip("\"'") if match[2] else "")
+        for match in _ATTRIBUTE.finditer(inside[:_MAX_TAG])
     }
 
 
 def tokens(markup: str) -> Iterator[Token]:
-    """The page's tags and texts in order; comments and declarations are left out. A text may come in pieces."""
+    """Yields the page's tags and texts in order, without comments and declarations. A text may be split."""
     return _Scanner(markup).tokens()
 
 
@@ -90,7 +90,7 @@ class _Scanner:
         return self._after(">", place)
 
     def _tag_end(self, place: int) -> int:
-        """The place after a tag whose name ends at `place`. A sign `>` in a quoted value does not end it."""
+        """The position after a tag whose name ends at `place`. A `>` in a quoted value does not end the tag."""
         markup = self._markup
         while (stop := _STOP.search(markup, place)) is not None:
             if stop[0] == ">":
@@ -104,15 +104,15 @@ class _Scanner:
         return len(markup)
 
     def _after(self, sign: str, place: int) -> int:
-        found = self._find(sign, place)
-        return found + len(sign) if found >= 0 else len(self._markup)
+        at = self._find(sign, place)
+        return at + len(sign) if at >= 0 else len(self._markup)
 
     def _find(self, sign: str, place: int) -> int:
-        """Where `sign` is next; -1 where it is not, and then never again."""
-        found = self._markup.find(sign, place) if sign not in self._missing else -1
-        if found < 0:
+        """The next position of `sign`; -1 if there is none, which is remembered."""
+        at = self._markup.find(sign, place) if sign not in self._missing else -1
+        if at < 0:
             self._missing.add(sign)
-        return found
+        return at
 
     def _line_at(self, place: int) -> int:
         self._line += self._markup.count("\n", self._counted, place)

@@ -1,4 +1,4 @@
-"""Vectors in memory, for those who need no files: compared one by one while they are few, then by lists."""
+"""An in-memory vector index: exact search while it is small, then an inverted file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class MemoryIndex:
-    """Fits `cache.semantic.nearest.Index`. A large one is built anew in a thread while the old one serves."""
+    """Implements `cache.semantic.nearest.Index`. A thread rebuilds a large index while searches use the old one."""
 
     def __init__(self, dimensions: int) -> None:
         self._partition = Partition(dimensions)
@@ -26,7 +26,7 @@ class MemoryIndex:
         self._building: threading.Thread | None = None
 
     def add(self, number: int, vector: NDArray[np.float32]) -> None:
-        """Adds a vector of length 1."""
+        """Adds a unit vector."""
         import numpy as np
 
         with self._changing:
@@ -40,28 +40,28 @@ class MemoryIndex:
                 self._building.start()
 
     def remove(self, number: int) -> None:
-        """Takes one out."""
+        """Removes a vector."""
         with self._changing:
             self._vectors.pop(number, None)
             self._partition.remove((number,))
 
     def vector(self, number: int) -> NDArray[np.float32]:
-        """One that was added."""
+        """The vector with that number, in float16 precision. Raises `KeyError`."""
         import numpy as np
 
         return self._vectors[number].astype(np.float32)
 
     def search(self, vector: NDArray[np.float32], top: int) -> list[tuple[int, float]]:
-        """Numbers and cosines, best first."""
+        """Returns numbers and cosines, best first."""
         return sorted(self._partition.search(vector, top), key=lambda hit: -hit[1])[:top]
 
     def wait(self) -> None:
-        """Until it is built, if it is being built."""
+        """Waits for a rebuild in progress, if there is one."""
         if self._building is not None:
             self._building.join()
 
     def _rebuild(self) -> None:
-        """Builds until what came meanwhile is little."""
+        """Rebuilds until few vectors have been added in the meantime."""
         try:
             while self._partition.overgrown:
                 self._build_once()
@@ -72,7 +72,7 @@ class MemoryIndex:
     def _build_once(self) -> None:
         import numpy as np
 
-        # Nobody who adds waits for more than a copy of references.
+        # Hold the lock only to copy references, so that `add` does not wait long.
         with self._changing:
             items = list(self._vectors.items())
             self._since = []
@@ -84,10 +84,10 @@ class MemoryIndex:
             build(numbers, matrix, "ivf", path)
             with self._changing:
                 self._partition.use(path)
-                # What came and went in the meantime.
-                came = {each: self._vectors[each].astype(np.float32) for each in self._since if each in self._vectors}
-                self._partition.add(came)
+                # Apply the additions and removals since the copy.
+                added = {key: self._vectors[key].astype(np.float32) for key in self._since if key in self._vectors}
+                self._partition.add(added)
                 self._partition.remove([number for number, _ in items if number not in self._vectors])
         finally:
-            # The file is mapped: its blocks live on until the index is gone.
+            # The file is memory-mapped: its blocks remain until the index is freed.
             shutil.rmtree(folder, ignore_errors=True)

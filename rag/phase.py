@@ -1,4 +1,4 @@
-"""The context phase of one pipeline: passages from its sources, put before the question."""
+"""The context phase of a pipeline: inserts passages from its sources before the question."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from contract.passages import Passage
 from contract.phases import AugmentedRequest, GatewayTools, GuardedCalls
 from contract.prompt_tokens import prompt_tokens
 from contract.reply import OutputFilter
-from rag.assemble import choose, without_worst
+from rag.assemble import choose, drop_worst
 from rag.citations import CitationFilter
 from rag.recent import Recent
 from rag.rerank import CANDIDATES as RERANKED
@@ -28,11 +28,11 @@ from rag.rerank import Reranker
 from rag.rewrite import Rewriter, Rewritten
 
 if TYPE_CHECKING:
-    from contract.sources import LiveSource, Searches
+    from contract.sources import LiveSource, SearchableSource
     from rag.quality import QualityJudge
 
 
-# So many questions that a model has made stand alone are remembered, for so long.
+# Size and lifetime of the cache of standalone questions that a model wrote.
 _RECENT, _KEEP_S = 256, 60.0
 
 
@@ -41,7 +41,7 @@ class RetrievedContext:
 
     def __init__(
         self,
-        retrievers: Mapping[str, Searches],
+        retrievers: Mapping[str, SearchableSource],
         top: int,
         budget_tokens: int,
         tables: Sequence[LiveSource] = (),
@@ -50,9 +50,9 @@ class RetrievedContext:
         look_up: GatewayTools | None = None,
         judge: QualityJudge | None = None,
     ) -> None:
-        """`retrievers` by their sources' names; `tables` answer with rows; `rewriter` makes questions stand alone.
+        """`retrievers` by source name; `tables` return rows; `rewriter` makes questions standalone.
 
-        `look_up` are the tools by which the rewriter may find out whom or what a question means; `judge` samples.
+        `look_up` are the tools that the rewriter may use to resolve references; `judge` samples the quality.
         """
         self._retrievers = dict(retrievers)
         self._top = top
@@ -65,7 +65,7 @@ class RetrievedContext:
         self._judge = judge
 
     async def construct(self, request: ChatRequest, exchange: Exchange, calls: GuardedCalls) -> AugmentedRequest:
-        """The request with a block of passages before the words of its last user message."""
+        """Returns the request with a block of passages before the text of its last user message."""
         started = time.perf_counter()
         try:
             return await self._construct(request, exchange, calls)
@@ -77,21 +77,23 @@ class RetrievedContext:
         if place is None:
             return AugmentedRequest(request)
 
-        async def ask(asked: ChatRequest, model: str) -> str:
-            return await collect_text(await calls.ask_model(asked, model, masked=True))
+        async def ask(question: ChatRequest, model: str) -> str:
+            return await collect_text(await calls.ask_model(question, model, masked=True))
 
         rewritten = await self._rewrite(request, place, exchange, ask, calls)
-        sight = _sight(exchange)
-        found, rows = await asyncio.gather(
-            self._retrieve(rewritten, sight, exchange, ask),
-            self._rows(rewritten.question, sight, exchange, ask),
+        visibility = _visibility(exchange)
+        passages, rows = await asyncio.gather(
+            self._retrieve(rewritten, visibility, exchange, ask),
+            self._rows(rewritten.question, visibility, exchange, ask),
         )
-        # Rows answer what was asked: they come first.
-        chosen = choose([*rows, *found], self._budget_tokens)
+        # Rows answer the question directly, so they rank first.
+        chosen = choose([*rows, *passages], self._budget_tokens)
         if self._judge is not None:
-            ranked = sorted(chosen, key=[*rows, *found].index)
+            ranked = sorted(chosen, key=[*rows, *passages].index)
             self._judge.sample(rewritten.question, ranked, calls.ask_aside)
-        block = (write_block(chosen) if chosen else "") + (_ask_back(rewritten.unknown) if rewritten.unknown else "")
+        block = (write_block(chosen) if chosen else "") + (
+            _clarification(rewritten.unknown) if rewritten.unknown else ""
+        )
         if not block:
             return AugmentedRequest(request)
         message = request.messages[place]
@@ -100,13 +102,13 @@ class RetrievedContext:
         return AugmentedRequest(msgspec.structs.replace(request, messages=messages), tuple(chosen))
 
     async def standalone(self, request: ChatRequest, exchange: Exchange, calls: GuardedCalls) -> str:
-        """See `Context.standalone`. What was made of it is not made again when the context is constructed."""
+        """See `Context.standalone`. The result is cached for `construct`."""
         place = _last_question(request)
         if place is None or self._rewriter is None:
             return ""
 
-        async def ask(asked: ChatRequest, model: str) -> str:
-            return await collect_text(await calls.ask_model(asked, model, masked=True))
+        async def ask(question: ChatRequest, model: str) -> str:
+            return await collect_text(await calls.ask_model(question, model, masked=True))
 
         rewritten = await self._rewrite(request, place, exchange, ask, calls)
         return rewritten.question if rewritten.how == "model" and not rewritten.unknown else ""
@@ -114,24 +116,24 @@ class RetrievedContext:
     async def _rewrite(
         self, request: ChatRequest, place: int, exchange: Exchange, ask: AskModel, calls: GuardedCalls
     ) -> Rewritten:
-        """The question of the message at `place`."""
+        """Makes the question of the message at `place` standalone."""
         messages = request.messages[: place + 1]
-        if self._rewriter is None or (len(messages) == 1 and self._rewriter.leaves_first):
+        if self._rewriter is None or (len(messages) == 1 and self._rewriter.skips_first):
             return Rewritten(messages[-1].text.strip())
-        # Of this request alone, whatever its caller calls it: what was looked up for it may be its caller's own.
+        # Cache per request (by our id, not the caller's): look-ups may return data for this caller only.
         key = exchange.ledger_id, hashlib.blake2b(msgspec.msgpack.encode(messages), digest_size=16).digest()
-        if (known := self._rewritten.get(key)) is not None:
-            return known
+        if (cached := self._rewritten.get(key)) is not None:
+            return cached
         started = time.perf_counter()
 
         async def look_up(tool: str, arguments: str) -> str:
             assert self._look_up is not None
-            said = await self._look_up.call(tool, calls.reveal_arguments(tool, arguments), exchange)
-            # Guarded as what a tool said in this conversation: masked by its values, and free of orders.
+            output = await self._look_up.call(tool, calls.reveal_arguments(tool, arguments), exchange)
+            # Check the output like a tool result of this conversation: mask it and remove prompt injections.
             call = Message("assistant", (ToolCall("look_up", tool, arguments),))
-            result = Message("tool", (ToolResult("look_up", (Text(said),), name=tool),))
-            told = msgspec.structs.replace(request, messages=(*request.messages, call, result))
-            parts = (await calls.recheck(told)).messages[-1].parts
+            result = Message("tool", (ToolResult("look_up", (Text(output),), name=tool),))
+            extended = msgspec.structs.replace(request, messages=(*request.messages, call, result))
+            parts = (await calls.recheck(extended)).messages[-1].parts
             return "".join(
                 each.text
                 for part in parts
@@ -142,45 +144,47 @@ class RetrievedContext:
 
         rewritten = await self._rewriter.standalone(messages, ask, look_up if self._look_up is not None else None)
         if rewritten.how != "as is":
-            about: Attributes = {"how": rewritten.how, "unknown": bool(rewritten.unknown)}
+            attributes: Attributes = {"how": rewritten.how, "unknown": bool(rewritten.unknown)}
             if rewritten.queries:
-                about["queries"] = len(rewritten.queries)
-            exchange.record("rewrite", started, about)
+                attributes["queries"] = len(rewritten.queries)
+            exchange.record("rewrite", started, attributes)
         if rewritten.how == "model":
             self._rewritten.put(key, rewritten)
         return rewritten
 
     async def _retrieve(
-        self, rewritten: Rewritten, sight: Visibility, exchange: Exchange, ask: AskModel
+        self, rewritten: Rewritten, visibility: Visibility, exchange: Exchange, ask: AskModel
     ) -> list[Passage]:
         if not self._retrievers:
             return []
         started = time.perf_counter()
         top = self._top if self._reranker is None else RERANKED
         queries = rewritten.queries or (rewritten.question,)
-        passages = _taken_in_turn(await asyncio.gather(*[self._search(each, sight, top) for each in queries]))[:top]
+        passages = _interleave(await asyncio.gather(*[self._search(query, visibility, top) for query in queries]))[:top]
         if self._reranker is not None:
             passages = (await self._reranker.rerank(rewritten.question, passages, ask))[: self._top]
-        about: Attributes = {
+        attributes: Attributes = {
             "sources": list(self._retrievers),
             "passages": len(passages),
             "best_score": round(passages[0].score, 3) if passages else 0.0,
         }
-        exchange.record("retrieve", started, about)
+        exchange.record("retrieve", started, attributes)
         return passages
 
-    async def _rows(self, question: str, sight: Visibility, exchange: Exchange, ask: AskModel) -> list[Passage]:
-        """What the tables say that the caller may see and that concern the question; one that fails says nothing."""
-        tables = [each for each in self._tables if sight.reaches(each.name)]
-        asked = [each for each in tables if each.may_see(sight.labels) and each.concerns(question)]
-        found = await asyncio.gather(*[each.answer(question, exchange, ask) for each in asked], return_exceptions=True)
-        for each in found:
-            if isinstance(each, BaseException) and not isinstance(each, GatehouseError):
-                raise each
-        return [each for each in found if isinstance(each, Passage)]
+    async def _rows(self, question: str, visibility: Visibility, exchange: Exchange, ask: AskModel) -> list[Passage]:
+        """The answers of the tables that the caller may see and that concern the question; skips tables that fail."""
+        tables = [table for table in self._tables if visibility.includes(table.name)]
+        relevant = [table for table in tables if table.may_see(visibility.labels) and table.concerns(question)]
+        answers = await asyncio.gather(
+            *[table.answer(question, exchange, ask) for table in relevant], return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, GatehouseError):
+                raise answer
+        return [answer for answer in answers if isinstance(answer, Passage)]
 
     def fit(self, request: ChatRequest, window: int) -> ChatRequest:
-        """See `Context.fit`: passages go, the lowest rank first, until the prompt and the answer fit."""
+        """See `Context.fit`: removes passages, the lowest rank first, until the prompt and the answer fit."""
         while prompt_tokens(request) + (request.max_tokens or 0) > window:
             place, part = next(
                 (
@@ -195,7 +199,7 @@ class RetrievedContext:
                 break
             message = request.messages[place]
             parts = tuple(
-                Text(without_worst(each.text)) if each is part and isinstance(each, Text) else each
+                Text(drop_worst(each.text)) if each is part and isinstance(each, Text) else each
                 for each in message.parts
             )
             message = msgspec.structs.replace(message, parts=tuple(each for each in parts if each != Text("")))
@@ -207,26 +211,28 @@ class RetrievedContext:
         """See `Context.citations`."""
         return (CitationFilter(passages),) if passages else ()
 
-    async def _search(self, question: str, sight: Visibility, top: int) -> list[Passage]:
-        asked = [each for name, each in self._retrievers.items() if sight.reaches(name)]
-        found = await asyncio.gather(*[each.search(question, top, sight.labels, sight.payer) for each in asked])
-        ranked = sorted((passage for passages in found for passage in passages), key=lambda each: -each.score)
+    async def _search(self, question: str, visibility: Visibility, top: int) -> list[Passage]:
+        retrievers = [retriever for name, retriever in self._retrievers.items() if visibility.includes(name)]
+        results = await asyncio.gather(
+            *[retriever.search(question, top, visibility.labels, visibility.payer) for retriever in retrievers]
+        )
+        ranked = sorted((passage for passages in results for passage in passages), key=lambda each: -each.score)
         return ranked[:top]
 
 
 class Visibility(NamedTuple):
-    """What a caller may see: documents by their labels, in these sources (None: all). `payer` pays for the search."""
+    """What a caller may see: documents with these labels, in these sources (None: all). `payer` pays for the search."""
 
     labels: frozenset[str]
     sources: frozenset[str] | None
     payer: Caller | None = None
 
-    def reaches(self, source: str) -> bool:
-        """Whether the source is among them."""
+    def includes(self, source: str) -> bool:
+        """Whether the caller may search the source."""
         return self.sources is None or source in self.sources
 
 
-def _sight(exchange: Exchange) -> Visibility:
+def _visibility(exchange: Exchange) -> Visibility:
     caller = exchange.caller
     if caller is None:
         return Visibility(frozenset(), None)
@@ -237,24 +243,24 @@ def _sight(exchange: Exchange) -> Visibility:
 
 
 def _last_question(request: ChatRequest) -> int | None:
-    """The place of the last user message that says something."""
+    """The index of the last user message that has text; None if it is empty or missing."""
     place = next((i for i in range(len(request.messages) - 1, -1, -1) if request.messages[i].role == "user"), None)
     return place if place is not None and request.messages[place].text.strip() else None
 
 
-def _taken_in_turn(found: Sequence[Sequence[Passage]]) -> list[Passage]:
-    """What several searches found, each passage once: the first of each search, then the second of each."""
-    if len(found) == 1:
-        return list(found[0])
+def _interleave(results: Sequence[Sequence[Passage]]) -> list[Passage]:
+    """Merges the results of several searches, each passage once: the first of each search, then the second of each."""
+    if len(results) == 1:
+        return list(results[0])
     best: dict[str, tuple[int, float, Passage]] = {}
-    for passages in found:
+    for passages in results:
         for rank, passage in enumerate(passages):
             entry = (rank, -passage.score, passage)
             best[passage.id] = min(entry, best.get(passage.id, entry), key=lambda each: each[:2])
     return [passage for _, _, passage in sorted(best.values(), key=lambda each: each[:2])]
 
 
-def _ask_back(unknown: str) -> str:
+def _clarification(unknown: str) -> str:
     return (
         f"The question refers to something that is not known here: {unknown[:200]}. "
         "Do not guess: ask the user what is meant.\n"

@@ -1,7 +1,7 @@
-"""A source's store in PostgreSQL, for many replicas: any of them ingests, each keeps indexes of its own from the log.
+"""A source's store in PostgreSQL, for many replicas: any of them ingests, each builds its own indexes from the log.
 
-One schema a source. Writers of a source wait for each other, so that the log's numbers are seen in their order: a
-replica that has read number 7 will never find a 6 behind it.
+Each source has its own schema. Writers of a source are serialised, so that log numbers become visible in order: after a
+replica has read number 7, no number 6 can appear.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from rag.store import (
     LAYOUT,
     Change,
     Counts,
-    KeptChunk,
-    KeptDocument,
     NewChunk,
     NewDocument,
     Operation,
+    StoredChunk,
+    StoredDocument,
     check_layout,
-    is_set,
+    has_labels,
     partition_of,
     text_digest,
     visible,
@@ -63,7 +63,7 @@ class PostgresStore:
     """Implements `rag.store.Store`."""
 
     def __init__(self, url: str, source: str) -> None:
-        """`source` names the schema."""
+        """The name of `source` is part of the schema's name."""
         self._url = url
         self._schema = '"gatehouse_' + source.replace('"', '""') + '"'
         self._lock = zlib.crc32(f"gatehouse {source}".encode())
@@ -79,15 +79,15 @@ class PostgresStore:
         try:
             self._pool = await asyncpg.create_pool(self._url, min_size=1, max_size=4, timeout=_CONNECT_S)
         except (asyncpg.PostgresError, TimeoutError) as error:
-            raise OSError(f"PostgreSQL can't be used: {type(error).__name__}") from None
+            raise OSError(f"can't connect to PostgreSQL ({type(error).__name__}): check the URL under store") from None
         async with self._pool.acquire() as connection, connection.transaction():
-            await self._alone(connection)
+            await self._lock_writers(connection)
             await connection.execute(self._sql(_SCHEMA))
-            found = await connection.fetchval(self._sql("SELECT max(version) FROM {schema}.layout"))
-            check_layout(found or 0, f"the schema {self._schema} of the store")
+            layout = await connection.fetchval(self._sql("SELECT max(version) FROM {schema}.layout"))
+            check_layout(layout or 0, f"the schema {self._schema} of the store")
 
-    async def _alone(self, connection: Any) -> None:
-        """Until the transaction ends nobody else writes to this source."""
+    async def _lock_writers(self, connection: Any) -> None:
+        """Blocks other writers of this source until the transaction ends."""
         await connection.execute("SELECT pg_advisory_xact_lock($1)", self._lock)
 
     async def close(self) -> None:
@@ -100,31 +100,31 @@ class PostgresStore:
         rows: list[Any] = await self._pool.fetch(self._sql(query), *arguments)
         return rows
 
-    async def put(self, document: NewDocument, sight: frozenset[str] | None = None) -> bool:
+    async def put(self, document: NewDocument, viewer: frozenset[str] | None = None) -> bool:
         """See `Store.put`."""
         partition = partition_of(document.labels)
         wanted = [(chunk.place, chunk.head, _clean(chunk.text), partition) for chunk in document.chunks]
         async with self._pool.acquire() as connection, connection.transaction():
-            await self._alone(connection)
-            if document.id not in await self._seen(connection, [document.id], sight):
+            await self._lock_writers(connection)
+            if document.id not in await self._visible(connection, [document.id], viewer):
                 return False
             rows = await connection.fetch(
                 self._sql("SELECT place, head, text, partition, id FROM {schema}.chunks WHERE document = $1"),
                 document.id,
             )
-            kept = {tuple(row)[:4]: row["id"] for row in rows}
-            stays = {kept[key]: ordinal for ordinal, key in enumerate(wanted) if key in kept}
+            stored = {tuple(row)[:4]: row["id"] for row in rows}
+            unchanged = {stored[key]: ordinal for ordinal, key in enumerate(wanted) if key in stored}
             await connection.executemany(
-                self._sql("UPDATE {schema}.chunks SET ordinal = $2 WHERE id = $1"), list(stays.items())
+                self._sql("UPDATE {schema}.chunks SET ordinal = $2 WHERE id = $1"), list(unchanged.items())
             )
             new = [
                 (document.id, ordinal, *key, text_digest(NewChunk(key[2], "", key[1]).searched))
                 for ordinal, key in enumerate(wanted)
-                if key not in kept
+                if key not in stored
             ]
             await self._insert(connection, new)
-            # After what is new: a text that is cut or labelled in another way keeps its vector.
-            await self._remove(connection, [row["id"] for row in rows if row["id"] not in stays])
+            # Insert before removing: a text whose chunk or labels changed keeps its vector.
+            await self._remove(connection, [row["id"] for row in rows if row["id"] not in unchanged])
             await connection.execute(
                 self._sql(
                     "INSERT INTO {schema}.documents VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE SET "
@@ -139,14 +139,14 @@ class PostgresStore:
             )
         return True
 
-    async def _seen(self, connection: Any, documents: Sequence[str], sight: frozenset[str] | None) -> list[str]:
-        """The ids but for those of documents that somebody with the labels `sight` may not see."""
-        if sight is None:
+    async def _visible(self, connection: Any, documents: Sequence[str], viewer: frozenset[str] | None) -> list[str]:
+        """The ids without those of documents that `viewer` may not see."""
+        if viewer is None:
             return list(documents)
         rows = await connection.fetch(
             self._sql("SELECT id, labels FROM {schema}.documents WHERE id = ANY ($1)"), list(documents)
         )
-        hidden = {row[0] for row in rows if not visible([row[1]], sight)}
+        hidden = {row[0] for row in rows if not visible([row[1]], viewer)}
         return [each for each in documents if each not in hidden]
 
     async def labels(self, documents: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -157,12 +157,12 @@ class PostgresStore:
     async def inherit(self, labels: Sequence[str]) -> int:
         """See `Store.inherit`."""
         async with self._pool.acquire() as connection, connection.transaction():
-            await self._alone(connection)
+            await self._lock_writers(connection)
             if await connection.fetchval(self._sql("SELECT max(version) FROM {schema}.layout")) == LAYOUT:
                 return 0
             await connection.execute(self._sql("INSERT INTO {schema}.layout VALUES ($1)"), LAYOUT)
             rows = await connection.fetch(self._sql("SELECT id, labels FROM {schema}.documents WHERE labels <> '[]'"))
-            inheriting = [row[0] for row in rows if is_set(row[1], labels)]
+            inheriting = [row[0] for row in rows if has_labels(row[1], labels)]
             await connection.execute(
                 self._sql("UPDATE {schema}.documents SET labels = '[]' WHERE id = ANY ($1)"), inheriting
             )
@@ -190,16 +190,16 @@ class PostgresStore:
             await connection.execute(log, await connection.fetchval(insert, *row))
 
     async def _remove(self, connection: Any, chunks: Sequence[int]) -> None:
-        """Removes chunks, what the log says of them, and vectors that no other chunk has."""
+        """Removes chunks, their log entries, and vectors that no other chunk uses."""
         if not chunks:
             return
         rows = await connection.fetch(
             self._sql("DELETE FROM {schema}.chunks WHERE id = ANY ($1) RETURNING id, digest"), list(chunks)
         )
-        gone = [row["id"] for row in rows]
-        await connection.execute(self._sql("DELETE FROM {schema}.log WHERE chunk = ANY ($1)"), gone)
+        removed = [row["id"] for row in rows]
+        await connection.execute(self._sql("DELETE FROM {schema}.log WHERE chunk = ANY ($1)"), removed)
         await connection.execute(
-            self._sql("INSERT INTO {schema}.log (chunk, operation) SELECT unnest($1::bigint[]), 2"), gone
+            self._sql("INSERT INTO {schema}.log (chunk, operation) SELECT unnest($1::bigint[]), 2"), removed
         )
         await connection.execute(
             self._sql(
@@ -209,30 +209,32 @@ class PostgresStore:
             [row["digest"] for row in rows],
         )
 
-    async def delete(self, documents: Sequence[str], sight: frozenset[str] | None = None) -> int:
+    async def delete(self, documents: Sequence[str], viewer: frozenset[str] | None = None) -> int:
         """See `Store.delete`."""
         async with self._pool.acquire() as connection, connection.transaction():
-            await self._alone(connection)
-            seen = await self._seen(connection, documents, sight)
-            rows = await connection.fetch(self._sql("SELECT id FROM {schema}.chunks WHERE document = ANY ($1)"), seen)
-            await self._remove(connection, [row["id"] for row in rows])
-            gone = await connection.fetch(
-                self._sql("DELETE FROM {schema}.documents WHERE id = ANY ($1) RETURNING id"), seen
+            await self._lock_writers(connection)
+            visible_ids = await self._visible(connection, documents, viewer)
+            rows = await connection.fetch(
+                self._sql("SELECT id FROM {schema}.chunks WHERE document = ANY ($1)"), visible_ids
             )
-        return len(gone)
+            await self._remove(connection, [row["id"] for row in rows])
+            removed = await connection.fetch(
+                self._sql("DELETE FROM {schema}.documents WHERE id = ANY ($1) RETURNING id"), visible_ids
+            )
+        return len(removed)
 
     async def documents(
-        self, after: str = "", limit: int = 1000, sight: frozenset[str] | None = None
-    ) -> list[KeptDocument]:
+        self, after: str = "", limit: int = 1000, viewer: frozenset[str] | None = None
+    ) -> list[StoredDocument]:
         """See `Store.documents`."""
-        query = 'SELECT * FROM {schema}.documents WHERE id > $1 COLLATE "C" {seen} ORDER BY id COLLATE "C" LIMIT $2'
-        if sight is None:
-            rows = await self._fetch(query.replace("{seen}", ""), after, limit)
+        query = 'SELECT * FROM {schema}.documents WHERE id > $1 COLLATE "C" {filter} ORDER BY id COLLATE "C" LIMIT $2'
+        if viewer is None:
+            rows = await self._fetch(query.replace("{filter}", ""), after, limit)
         else:
             sets = [row[0] for row in await self._fetch("SELECT DISTINCT labels FROM {schema}.documents")]
-            seen = query.replace("{seen}", "AND labels = ANY ($3)")
-            rows = await self._fetch(seen, after, limit, visible(sets, sight))
-        return [KeptDocument(row[0], row[1], row[2], tuple(json.loads(row[3])), row[4], row[5]) for row in rows]
+            filtered = query.replace("{filter}", "AND labels = ANY ($3)")
+            rows = await self._fetch(filtered, after, limit, visible(sets, viewer))
+        return [StoredDocument(row[0], row[1], row[2], tuple(json.loads(row[3])), row[4], row[5]) for row in rows]
 
     async def digests(self) -> dict[str, str]:
         """See `Store.digests`."""
@@ -259,7 +261,7 @@ class PostgresStore:
 
         rows = [(digest, embedder, vector.astype(np.float16).tobytes()) for digest, vector in vectors.items()]
         async with self._pool.acquire() as connection, connection.transaction():
-            await self._alone(connection)
+            await self._lock_writers(connection)
             await connection.executemany(
                 self._sql(
                     "INSERT INTO {schema}.vectors VALUES ($1, $2, $3) "
@@ -302,12 +304,12 @@ class PostgresStore:
         """See `Store.last`."""
         return int((await self._fetch("SELECT coalesce(max(seq), 0) FROM {schema}.log"))[0][0])
 
-    async def passages(self, chunks: Sequence[int]) -> dict[int, KeptChunk]:
+    async def passages(self, chunks: Sequence[int]) -> dict[int, StoredChunk]:
         """See `Store.passages`."""
         rows = await self._fetch(
             "SELECT id, document, place, text, partition FROM {schema}.chunks WHERE id = ANY ($1)", list(chunks)
         )
-        return {row[0]: KeptChunk(*row) for row in rows}
+        return {row[0]: StoredChunk(*row) for row in rows}
 
     async def vectors(self, chunks: Sequence[int], embedder: str) -> dict[int, NDArray[np.float32]]:
         """See `Store.vectors`."""
@@ -345,5 +347,5 @@ class PostgresStore:
 
 
 def _clean(text: str) -> str:
-    """PostgreSQL takes no NUL."""
+    """Removes NUL, which PostgreSQL rejects."""
     return text.replace("\x00", "")

@@ -1,7 +1,7 @@
-"""How good the retrieved passages are, judged by a model on a sample of real questions, after the answer's begin.
+"""Measures retrieval quality: a model judges the passages of a sample of real questions in the background.
 
-Relevance is the share of the passages that help; precision is how far in front those stand (average precision: 1 when
-all that help come before all that don't). Es et al., "RAGAS" (2023), call them context relevance and precision.
+Relevance is the share of passages that help; precision is how high those rank (average precision: 1 if all that help
+rank before all that don't). Es et al., "RAGAS" (2023), call them context relevance and context precision.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contract.errors import GatehouseError
 from contract.passages import ContextQuality, Passage
 
 TIMEOUT_S = 60.0
-MOST_AT_ONCE = 8
+MAX_CONCURRENT = 8
 _SHOWN = 800
 _NUMBERS = re.compile(r"\[[\d,\s]*\]")
 _FRAME = """Below are a question and numbered passages. Which of the passages say something that helps to answer the
@@ -31,7 +31,7 @@ class QualityJudge:
     def __init__(
         self, model: str, share: float, quality: ContextQuality, draw: Callable[[], float] = random.random
     ) -> None:
-        """`quality` is counted up; `draw` gives numbers from 0 to 1."""
+        """Adds results to `quality`; `draw` returns random numbers from 0 to 1."""
         self._model = model
         self._share = share
         self._quality = quality
@@ -39,8 +39,8 @@ class QualityJudge:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def sample(self, question: str, ranked: Sequence[Passage], ask: AskModel) -> None:
-        """May judge this one; returns at once. `ranked` are the passages that were chosen, best first."""
-        if not ranked or len(self._tasks) >= MOST_AT_ONCE or self._draw() >= self._share:
+        """Judges a share of the questions; returns at once. `ranked` are the chosen passages, best first."""
+        if not ranked or len(self._tasks) >= MAX_CONCURRENT or self._draw() >= self._share:
             return
         task = asyncio.create_task(self._judge(question, ranked, ask), name="judge-context")
         self._tasks.add(task)
@@ -65,11 +65,11 @@ class QualityJudge:
 
 
 def average_precision(helps: Sequence[bool]) -> float:
-    """The mean, over all that help, of the share that helps up to there; 0 when nothing does."""
-    found = 0
+    """The mean, over all helpful items, of the share of helpful items up to that rank; 0 if none is helpful."""
+    hits = 0
     total = 0.0
-    for place, each in enumerate(helps, 1):
-        if each:
-            found += 1
-            total += found / place
-    return total / found if found else 0.0
+    for rank, is_helpful in enumerate(helps, 1):
+        if is_helpful:
+            hits += 1
+            total += hits / rank
+    return total / hits if hits else 0.0

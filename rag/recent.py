@@ -1,4 +1,4 @@
-"""What was found a while ago: so many entries, each for so long, the longest unused going first."""
+"""A small LRU cache with a maximum size and a lifetime per entry."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Value = TypeVar("Value")
 
 
 class Recent(Generic[Key, Value]):
-    """For one thread, as the event loop is."""
+    """An LRU cache for one thread, such as the event loop."""
 
-    def __init__(self, most: int, keep_s: float = math.inf) -> None:
-        """`keep_s` 0 keeps nothing."""
-        self._most = most
+    def __init__(self, max_entries: int, keep_s: float = math.inf) -> None:
+        """With `keep_s` 0 nothing is stored."""
+        self._max_entries = max_entries
         self._keep_s = keep_s
         self._entries: OrderedDict[Key, tuple[float, Value]] = OrderedDict()
 
     def get(self, key: Key) -> Value | None:
-        """What was put there, if that is not too long ago."""
+        """The value of a key; None if it is missing or expired."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -33,20 +33,20 @@ class Recent(Generic[Key, Value]):
         return value
 
     def put(self, key: Key, value: Value) -> None:
-        """Keeps it from now on."""
+        """Stores a value and restarts its lifetime."""
         if self._keep_s <= 0:
             return
         self._entries[key] = (time.monotonic() + self._keep_s, value)
         self._entries.move_to_end(key)
-        if len(self._entries) > self._most:
+        if len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
 
     def forget(self, key: Key) -> None:
-        """Keeps it no longer."""
+        """Removes a key, if it is stored."""
         self._entries.pop(key, None)
 
     def clear(self) -> None:
-        """Keeps nothing of what there is."""
+        """Removes all entries."""
         self._entries.clear()
 
     def __len__(self) -> int:

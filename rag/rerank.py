@@ -1,5 +1,4 @@
-"""Candidates in a better order: by their single sentences' likeness to the question, or in the judgement of a model,
-which is asked as such, or at an endpoint for reranking."""
+"""Rerankers: by the similarity of single sentences to the question, by a chat model, or by a rerank endpoint."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from contract.embedding import Vectors
     from contract.outbound import Outbound
 
-# So many candidates are put in order; what comes after them stays behind them.
+# How many candidates are reranked; the rest keeps its order after them.
 CANDIDATES = 20
 MAX_SENTENCES = 12
 _SHOWN = 600
@@ -36,30 +35,30 @@ don't do it. Reply with a JSON list of numbers, such as [3, 1]."""
 
 
 class Reranker(Protocol):
-    """Puts passages in a better order."""
+    """Reorders passages by relevance."""
 
     async def rerank(self, question: str, passages: Sequence[Passage], ask: AskModel) -> list[Passage]:
-        """The best first, with scores of its own from 0 to 1. `ask` asks a model."""
+        """Returns the passages, best first, with new scores from 0 to 1. `ask` calls a model."""
         ...
 
 
 class SentenceReranker:
-    """By the sentence of each passage that is most like the question, and by the passage as a whole."""
+    """Scores each passage by its sentence most similar to the question, averaged with its retrieval score."""
 
     def __init__(self, embedder: Vectors) -> None:
         self._embedder = embedder
 
     async def rerank(self, question: str, passages: Sequence[Passage], ask: AskModel) -> list[Passage]:
-        """See `Reranker.rerank`. Without a model that is loaded the order stays."""
+        """See `Reranker.rerank`. Keeps the order while no embedding model is loaded."""
         if not self._embedder.ready or not passages:
             return list(passages)
         first, rest = passages[:CANDIDATES], passages[CANDIDATES:]
         sentences: list[str] = []
         owners: list[int] = []
         for number, passage in enumerate(first):
-            found = [each for each in _SENTENCE_END.split(passage.text) if each.strip()][:MAX_SENTENCES]
-            sentences += found
-            owners += [number] * len(found)
+            split = [sentence for sentence in _SENTENCE_END.split(passage.text) if sentence.strip()][:MAX_SENTENCES]
+            sentences += split
+            owners += [number] * len(split)
         try:
             rows = await self._embedder.vectors([question, *sentences])
         except GatehouseError:
@@ -75,35 +74,38 @@ class SentenceReranker:
 
 
 class ModelReranker:
-    """By a model of the config."""
+    """Lets a chat model from the config rank the passages."""
 
     def __init__(self, model: str) -> None:
         self._model = model
 
     async def rerank(self, question: str, passages: Sequence[Passage], ask: AskModel) -> list[Passage]:
-        """See `Reranker.rerank`. When the model fails or says nothing of use the order stays."""
+        """See `Reranker.rerank`. Keeps the order if the model fails or its answer has no ranking."""
         first, rest = list(passages[:CANDIDATES]), passages[CANDIDATES:]
         if len(first) < 2:
             return list(passages)
         listed = "\n".join(f"{number}. {' '.join(each.text.split())[:_SHOWN]}" for number, each in enumerate(first, 1))
         try:
-            said = await ask(question_to(self._model, _FRAME, f"{question}\n\n{listed}", 200), self._model)
+            answer = await ask(question_to(self._model, _FRAME, f"{question}\n\n{listed}", 200), self._model)
         except GatehouseError:
             return list(passages)
-        match = _NUMBERS.search(said)
+        match = _NUMBERS.search(answer)
         if match is None:
             return list(passages)
         numbers = [number for number in dict.fromkeys(json.loads(match[0])) if 1 <= number <= len(first)]
-        # What it left out says nothing about the question.
-        kept = [first[number - 1] for number in numbers]
+        # The model leaves out passages that do not concern the question.
+        listed_passages = [first[number - 1] for number in numbers]
         return [
-            *(msgspec.structs.replace(each, score=1.0 - place / (2 * len(kept))) for place, each in enumerate(kept)),
+            *(
+                msgspec.structs.replace(each, score=1.0 - place / (2 * len(listed_passages)))
+                for place, each in enumerate(listed_passages)
+            ),
             *rest,
         ]
 
 
 class EndpointReranker:
-    """By a provider's endpoint for reranking, as Cohere, Jina, Voyage, vLLM and Text Embeddings Inference have it."""
+    """Calls a rerank endpoint, such as those of Cohere, Jina, Voyage, vLLM and Text Embeddings Inference."""
 
     def __init__(
         self,
@@ -116,7 +118,7 @@ class EndpointReranker:
         private: bool = False,
         egress: Egress = DIRECT,
     ) -> None:
-        """`url` whole, such as `https://api.cohere.com/v2/rerank`; `key` may be empty."""
+        """`url` is the full address, such as `https://api.cohere.com/v2/rerank`; `key` may be empty."""
         self._outbound = outbound
         self._url = url
         self._key = key
@@ -126,26 +128,26 @@ class EndpointReranker:
         self._egress = egress
 
     async def rerank(self, question: str, passages: Sequence[Passage], ask: AskModel) -> list[Passage]:
-        """See `Reranker.rerank`. When the endpoint fails or says nothing of use the order stays."""
+        """See `Reranker.rerank`. Keeps the order if the endpoint fails or returns no scores."""
         first, rest = list(passages[:CANDIDATES]), passages[CANDIDATES:]
         if len(first) < 2:
             return list(passages)
         texts = [each.text for each in first]
-        # TEI calls the documents texts, and heeds neither of the other names.
-        asked = {"model": self._model, "query": question, "documents": texts, "texts": texts}
+        # TEI names the field `texts` and ignores the other fields.
+        payload = {"model": self._model, "query": question, "documents": texts, "texts": texts}
         headers = {"content-type": "application/json"}
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
         try:
-            body = json.dumps(asked).encode()
+            body = json.dumps(payload).encode()
             call = Call(self._url, self._timeout_s, headers, body, private=self._private, egress=self._egress)
-            # Each call is a turn of its own: a reranker knows no callers.
-            _, said = await fetch(self._outbound, call, _MAX_ANSWER, str(id(first)))
-            scores = scores_of(json.loads(said), len(first))
+            # Each call queues on its own: a reranker has no callers.
+            _, answer = await fetch(self._outbound, call, _MAX_ANSWER, str(id(first)))
+            scores = parse_scores(json.loads(answer), len(first))
         except (FetchFailed, ValueError) as error:
-            structlog.get_logger().warning("a reranker gave no order", problem=str(error))
+            structlog.get_logger().warning("reranking failed", problem=str(error))
             return list(passages)
-        # What got no score comes after what has one.
+        # Passages without a score rank last.
         order = sorted(range(len(first)), key=lambda place: (-scores.get(place, -1.0), place))
         return [
             *(msgspec.structs.replace(first[place], score=scores.get(place, 0.0)) for place in order),
@@ -153,18 +155,18 @@ class EndpointReranker:
         ]
 
 
-def scores_of(answer: Any, count: int) -> dict[int, float]:
-    """Each place's score from 0 to 1, of an endpoint's answer. Raises `ValueError` where there are none."""
-    found = answer.get("results", answer.get("data")) if isinstance(answer, dict) else answer
+def parse_scores(answer: Any, count: int) -> dict[int, float]:
+    """Parses an endpoint's answer into scores from 0 to 1 by index. Raises `ValueError` if there are none."""
+    results = answer.get("results", answer.get("data")) if isinstance(answer, dict) else answer
     scores: dict[int, float] = {}
-    for each in found if isinstance(found, list) else []:
-        place = each.get("index") if isinstance(each, dict) else None
-        score = each.get("relevance_score", each.get("score")) if isinstance(each, dict) else None
+    for result in results if isinstance(results, list) else []:
+        place = result.get("index") if isinstance(result, dict) else None
+        score = result.get("relevance_score", result.get("score")) if isinstance(result, dict) else None
         if isinstance(place, int) and 0 <= place < count and isinstance(score, int | float) and math.isfinite(score):
             scores[place] = float(score)
     if not scores:
-        raise ValueError("the answer holds no scores")
+        raise ValueError("the answer contains no scores")
     if min(scores.values()) < 0 or max(scores.values()) > 1:
-        # Some models give logits.
+        # Some models return logits.
         return {place: 1 / (1 + math.exp(-max(-60.0, min(60.0, score)))) for place, score in scores.items()}
     return scores

@@ -1,4 +1,4 @@
-"""Models of the library sentence-transformers, from a folder of this machine: nothing is downloaded."""
+"""sentence-transformers models from a local folder; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SentenceTransformerModel:
-    """Fits `rag.async_embedder.Model`. Blocking; use it from one thread."""
+    """Implements `rag.async_embedder.Model`. Blocking; use it from one thread."""
 
     runs = "sentence-transformers"
 
@@ -22,7 +22,7 @@ class SentenceTransformerModel:
         self._model = model
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of length 1, (len(texts), dimensions)."""
+        """Returns unit vectors, (len(texts), dimensions)."""
         import numpy as np
 
         rows = self._model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
@@ -36,11 +36,11 @@ def open_sentence_transformer(folder: Path, dimensions: int) -> SentenceTransfor
     except ImportError as error:
         raise EmbedderAbsent(f"{error.name or error} is not installed: pip install sentence-transformers") from None
     try:
-        made = SentenceTransformerModel(SentenceTransformer(str(folder), device="cpu", local_files_only=True))
-        given = made.embed(["dimensions"]).shape[1]
+        model = SentenceTransformerModel(SentenceTransformer(str(folder), device="cpu", local_files_only=True))
+        actual = model.embed(["dimensions"]).shape[1]
     except Exception as error:
-        # The library raises whatever torch, transformers and safetensors do.
+        # torch, transformers and safetensors raise many kinds of errors.
         raise EmbedderAbsent(f"the model in {folder} can't be loaded: {error}") from error
-    if given != dimensions:
-        raise EmbedderAbsent(f"the model in {folder} gives {given} numbers a text, not {dimensions}")
-    return made
+    if actual != dimensions:
+        raise EmbedderAbsent(f"the model in {folder} has {actual} dimensions, not {dimensions}: change dimensions")
+    return model

@@ -1,4 +1,4 @@
-"""A source's store in one SQLite file: write-ahead log, so that readers never wait for a writer."""
+"""A source's store in one SQLite file, with a write-ahead log so that readers never wait for a writer."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rag.store import (
     LAYOUT,
     Change,
     Counts,
-    KeptChunk,
-    KeptDocument,
     NewChunk,
     NewDocument,
     Operation,
+    StoredChunk,
+    StoredDocument,
     check_layout,
-    is_set,
+    has_labels,
     partition_of,
     text_digest,
     visible,
@@ -58,7 +58,7 @@ CREATE INDEX IF NOT EXISTS log_of ON log (chunk);
 
 
 class SqliteStore:
-    """Implements `rag.store.Store`. One thread does all of its work."""
+    """Implements `rag.store.Store`. One thread runs all queries."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -68,7 +68,7 @@ class SqliteStore:
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
         if connection is None:
-            raise RuntimeError("the store is not open")
+            raise RuntimeError("the store is not open: call open() first")
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, connection)
 
     async def open(self) -> None:
@@ -96,25 +96,25 @@ class SqliteStore:
             self._connection = None
         self._thread.shutdown(wait=False)
 
-    async def put(self, document: NewDocument, sight: frozenset[str] | None = None) -> bool:
+    async def put(self, document: NewDocument, viewer: frozenset[str] | None = None) -> bool:
         """See `Store.put`."""
-        return await self._run(lambda connection: _put(connection, document, sight))
+        return await self._run(lambda connection: _put(connection, document, viewer))
 
-    async def delete(self, documents: Sequence[str], sight: frozenset[str] | None = None) -> int:
+    async def delete(self, documents: Sequence[str], viewer: frozenset[str] | None = None) -> int:
         """See `Store.delete`."""
-        return await self._run(lambda connection: _delete(connection, documents, sight))
+        return await self._run(lambda connection: _delete(connection, documents, viewer))
 
     async def documents(
-        self, after: str = "", limit: int = 1000, sight: frozenset[str] | None = None
-    ) -> list[KeptDocument]:
+        self, after: str = "", limit: int = 1000, viewer: frozenset[str] | None = None
+    ) -> list[StoredDocument]:
         """See `Store.documents`."""
-        rows = await self._run(lambda connection: _documents(connection, after, limit, sight))
-        return [KeptDocument(row[0], row[1], row[2], tuple(json.loads(row[3])), row[4], row[5]) for row in rows]
+        rows = await self._run(lambda connection: _documents(connection, after, limit, viewer))
+        return [StoredDocument(row[0], row[1], row[2], tuple(json.loads(row[3])), row[4], row[5]) for row in rows]
 
     async def labels(self, documents: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """See `Store.labels`."""
         query = "SELECT id, labels FROM documents WHERE id IN ({})"
-        rows = await self._run(lambda connection: _in_parts(connection, query, documents))
+        rows = await self._run(lambda connection: _query_in_batches(connection, query, documents))
         return {name: tuple(json.loads(labels)) for name, labels in rows}
 
     async def inherit(self, labels: Sequence[str]) -> int:
@@ -167,14 +167,14 @@ class SqliteStore:
         rows = await self._run(lambda connection: connection.execute("SELECT max(seq) FROM log").fetchone())
         return int(rows[0] or 0)
 
-    async def passages(self, chunks: Sequence[int]) -> dict[int, KeptChunk]:
+    async def passages(self, chunks: Sequence[int]) -> dict[int, StoredChunk]:
         """See `Store.passages`."""
         rows = await self._run(
-            lambda connection: _in_parts(
+            lambda connection: _query_in_batches(
                 connection, "SELECT id, document, place, text, partition FROM chunks WHERE id IN ({})", chunks
             )
         )
-        return {row[0]: KeptChunk(*row) for row in rows}
+        return {row[0]: StoredChunk(*row) for row in rows}
 
     async def vectors(self, chunks: Sequence[int], embedder: str) -> dict[int, NDArray[np.float32]]:
         """See `Store.vectors`."""
@@ -184,7 +184,7 @@ class SqliteStore:
             "SELECT chunks.id, vectors.vector FROM chunks JOIN vectors ON vectors.digest = chunks.digest "
             "WHERE vectors.embedder = ? AND chunks.id IN ({})"
         )
-        rows = await self._run(lambda connection: _in_parts(connection, query, chunks, (embedder,)))
+        rows = await self._run(lambda connection: _query_in_batches(connection, query, chunks, (embedder,)))
         return {row[0]: np.frombuffer(row[1], dtype=np.float16).astype(np.float32) for row in rows}
 
     async def partition_vectors(self, partition: str, embedder: str, after: int, limit: int) -> list[tuple[int, bytes]]:
@@ -193,8 +193,8 @@ class SqliteStore:
             "SELECT chunks.id, vectors.vector FROM chunks JOIN vectors ON vectors.digest = chunks.digest "
             "AND vectors.embedder = ? WHERE chunks.partition = ? AND chunks.id > ? ORDER BY chunks.id LIMIT ?"
         )
-        asked = (embedder, partition, after, limit)
-        return await self._run(lambda connection: connection.execute(query, asked).fetchall())
+        parameters = (embedder, partition, after, limit)
+        return await self._run(lambda connection: connection.execute(query, parameters).fetchall())
 
     async def counts(self, embedder: str) -> Counts:
         """See `Store.counts`."""
@@ -212,10 +212,10 @@ def _searched(head: str | None, text: str | None) -> str:
     return NewChunk(text or "", "", head or "").searched
 
 
-def _in_parts(
+def _query_in_batches(
     connection: sqlite3.Connection, query: str, ids: Sequence[int] | Sequence[str], before: tuple[Any, ...] = ()
 ) -> list[tuple[Any, ...]]:
-    """The rows for many ids; a statement takes only so many variables."""
+    """The rows for many ids, in batches, because a statement has a maximum number of variables."""
     rows: list[tuple[Any, ...]] = []
     for start in range(0, len(ids), _VARIABLES):
         part = ids[start : start + _VARIABLES]
@@ -226,55 +226,57 @@ def _in_parts(
 def _transaction(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        done = work()
+        result = work()
     except BaseException:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
-    return done
+    return result
 
 
 def _documents(
-    connection: sqlite3.Connection, after: str, limit: int, sight: frozenset[str] | None
+    connection: sqlite3.Connection, after: str, limit: int, viewer: frozenset[str] | None
 ) -> list[tuple[Any, ...]]:
     query = "SELECT id, digest, title, labels, chunks, updated FROM documents WHERE id > ? {} ORDER BY id LIMIT ?"
-    if sight is None:
+    if viewer is None:
         return connection.execute(query.format(""), (after, limit)).fetchall()
-    sets = visible((row[0] for row in connection.execute("SELECT DISTINCT labels FROM documents")), sight)
-    seen = query.format("AND labels IN (SELECT value FROM json_each(?))")
-    return connection.execute(seen, (after, json.dumps(sets), limit)).fetchall()
+    sets = visible((row[0] for row in connection.execute("SELECT DISTINCT labels FROM documents")), viewer)
+    filtered = query.format("AND labels IN (SELECT value FROM json_each(?))")
+    return connection.execute(filtered, (after, json.dumps(sets), limit)).fetchall()
 
 
-def _hidden(connection: sqlite3.Connection, document: str, sight: frozenset[str] | None) -> bool:
-    """Whether there is such a document that somebody with the labels `sight` may not see."""
+def _hidden(connection: sqlite3.Connection, document: str, viewer: frozenset[str] | None) -> bool:
+    """Whether the document exists and `viewer` may not see it."""
     row = connection.execute("SELECT labels FROM documents WHERE id = ?", (document,)).fetchone()
-    return row is not None and sight is not None and not visible([row[0]], sight)
+    return row is not None and viewer is not None and not visible([row[0]], viewer)
 
 
-def _put(connection: sqlite3.Connection, document: NewDocument, sight: frozenset[str] | None) -> bool:
+def _put(connection: sqlite3.Connection, document: NewDocument, viewer: frozenset[str] | None) -> bool:
     partition = partition_of(document.labels)
     wanted = [(chunk.place, chunk.head, chunk.text, partition) for chunk in document.chunks]
 
     def work() -> bool:
-        if _hidden(connection, document.id, sight):
+        if _hidden(connection, document.id, viewer):
             return False
         rows = connection.execute(
             "SELECT place, head, text, partition, id FROM chunks WHERE document = ?", (document.id,)
         ).fetchall()
-        kept = {row[:4]: row[4] for row in rows}
-        stays = {kept[key]: ordinal for ordinal, key in enumerate(wanted) if key in kept}
-        connection.executemany("UPDATE chunks SET ordinal = ? WHERE id = ?", [(new, id_) for id_, new in stays.items()])
+        stored = {row[:4]: row[4] for row in rows}
+        unchanged = {stored[key]: ordinal for ordinal, key in enumerate(wanted) if key in stored}
+        connection.executemany(
+            "UPDATE chunks SET ordinal = ? WHERE id = ?", [(new, id_) for id_, new in unchanged.items()]
+        )
         for ordinal, (chunk, key) in enumerate(zip(document.chunks, wanted, strict=True)):
-            if key in kept:
+            if key in stored:
                 continue
-            made = connection.execute(
+            inserted = connection.execute(
                 "INSERT INTO chunks (document, ordinal, place, head, text, partition, digest) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (document.id, ordinal, *key, text_digest(chunk.searched)),
             )
-            connection.execute("INSERT INTO log (chunk, operation) VALUES (?, 0)", (made.lastrowid,))
-        # After what is new: a text that is cut or labelled in another way keeps its vector.
-        _remove(connection, [row[4] for row in rows if row[4] not in stays])
+            connection.execute("INSERT INTO log (chunk, operation) VALUES (?, 0)", (inserted.lastrowid,))
+        # Insert before removing: a text whose chunk or labels changed keeps its vector.
+        _remove(connection, [row[4] for row in rows if row[4] not in unchanged])
         connection.execute(
             "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?, ?, ?)",
             (
@@ -296,8 +298,8 @@ def _inherit(connection: sqlite3.Connection, labels: Sequence[str]) -> int:
         if connection.execute("PRAGMA user_version").fetchone()[0] >= LAYOUT:
             return 0
         connection.execute(f"PRAGMA user_version = {LAYOUT}")
-        found = connection.execute("SELECT id, labels FROM documents WHERE labels <> '[]'").fetchall()
-        inheriting = [name for name, kept in found if is_set(kept, labels)]
+        labelled = connection.execute("SELECT id, labels FROM documents WHERE labels <> '[]'").fetchall()
+        inheriting = [name for name, own in labelled if has_labels(own, labels)]
         for name in inheriting:
             connection.execute("UPDATE documents SET labels = '[]' WHERE id = ?", (name,))
             connection.execute("UPDATE chunks SET partition = '' WHERE document = ?", (name,))
@@ -309,11 +311,11 @@ def _inherit(connection: sqlite3.Connection, labels: Sequence[str]) -> int:
     return _transaction(connection, work)
 
 
-def _delete(connection: sqlite3.Connection, documents: Sequence[str], sight: frozenset[str] | None) -> int:
+def _delete(connection: sqlite3.Connection, documents: Sequence[str], viewer: frozenset[str] | None) -> int:
     def work() -> int:
         count = 0
         for document in documents:
-            if _hidden(connection, document, sight):
+            if _hidden(connection, document, viewer):
                 continue
             rows = connection.execute("SELECT id FROM chunks WHERE document = ?", (document,)).fetchall()
             _remove(connection, [row[0] for row in rows])
@@ -324,7 +326,7 @@ def _delete(connection: sqlite3.Connection, documents: Sequence[str], sight: fro
 
 
 def _remove(connection: sqlite3.Connection, chunks: Iterable[int]) -> None:
-    """Removes chunks, what the log says of them, and vectors that no other chunk has."""
+    """Removes chunks, their log entries, and vectors that no other chunk uses."""
     for chunk in chunks:
         (digest,) = connection.execute("SELECT digest FROM chunks WHERE id = ?", (chunk,)).fetchone()
         connection.execute("DELETE FROM chunks WHERE id = ?", (chunk,))

@@ -1,7 +1,7 @@
-"""The seam of stores: a source's documents, their chunks and vectors, and the log from which indexes are made.
+"""The store protocol: a source's documents, their chunks and vectors, and the log that indexes are built from.
 
-The store is the truth. Whoever serves keeps indexes of its own beside it and follows the log: so any process may
-ingest, and all that serve see it within seconds.
+The store is the source of truth. Each serving process builds its own indexes by following the log. So any process may
+ingest, and all serving processes see the changes within seconds.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Operation: TypeAlias = Literal["add", "vector", "remove"]
-# The partition of documents that anybody may see who may use the source.
+# The partition of documents without labels, which every user of the source may see.
 OPEN = ""
-# The labels of somebody who sees no document at all, whatever its labels: "" is no label.
-NOTHING = frozenset({""})
+# The labels of a caller who may see no document, not even one without labels; "" is no valid label.
+NO_ACCESS = frozenset({""})
 
 
 class NewChunk(msgspec.Struct, frozen=True):
-    """A piece of a document: its words, where it stands, and the way to it, which is searched with the words."""
+    """A chunk of a document: its text, its position, and its headings, which are searched together with the text."""
 
     text: str
     place: str
@@ -33,12 +33,12 @@ class NewChunk(msgspec.Struct, frozen=True):
 
     @property
     def searched(self) -> str:
-        """What it is found by."""
+        """The text to index."""
         return f"{self.head}\n{self.text}" if self.head else self.text
 
 
 class NewDocument(msgspec.Struct, frozen=True):
-    """A document to be kept. `digest` says whether it has changed; `labels` who may see it, nobody else does."""
+    """A document to store. `digest` detects changes; only callers with one of `labels` see it (empty: all callers)."""
 
     id: str
     digest: str
@@ -47,8 +47,8 @@ class NewDocument(msgspec.Struct, frozen=True):
     labels: tuple[str, ...] = ()
 
 
-class KeptDocument(msgspec.Struct, frozen=True):
-    """What is known of a document without its chunks. `updated` in seconds since 1970."""
+class StoredDocument(msgspec.Struct, frozen=True):
+    """A stored document without its chunks. `updated` is in seconds since 1970."""
 
     id: str
     digest: str
@@ -58,8 +58,8 @@ class KeptDocument(msgspec.Struct, frozen=True):
     updated: float
 
 
-class KeptChunk(msgspec.Struct, frozen=True):
-    """A chunk as it is kept."""
+class StoredChunk(msgspec.Struct, frozen=True):
+    """A stored chunk."""
 
     id: int
     document: str
@@ -69,7 +69,7 @@ class KeptChunk(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One entry of the log. Without its chunk when that is gone by now."""
+    """One log entry. The chunk's fields are empty if the chunk has been removed since."""
 
     seq: int
     chunk: int
@@ -80,103 +80,104 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """How much there is; `unembedded` chunks have no vector yet."""
+    """The size of a store; `unembedded` chunks have no vector yet."""
 
     documents: int
     chunks: int
     unembedded: int
 
 
-# The layout of what a source keeps, in each store: from 1 on documents have no labels but their own.
+# The layout version of a store. Since 1, a document's labels do not include those of its source.
 LAYOUT = 1
 
 
-def check_layout(found: int, where: str) -> None:
-    """Raises `OSError` for a later version's store: this one would not see what that one means, and write nonsense."""
-    if found > LAYOUT:
+def check_layout(layout: int, where: str) -> None:
+    """Raises `OSError` for a store of a later version, which this version would misread and damage."""
+    if layout > LAYOUT:
         raise OSError(
-            f"{where} is of a later version (layout {found}; this one knows {LAYOUT}): start that version, or remove "
-            "it while nothing runs: documents of folders and pages are read again, those handed in are not"
+            f"{where} was written by a later version (layout {layout}; this version supports {LAYOUT}): start that "
+            "version, or stop the gateway and remove the store: documents from folders and pages are read again, "
+            "uploaded ones are lost"
         )
 
 
 class Store(Protocol):
-    """One source's. Vectors are kept as float16 by the digest of what was embedded and the embedder's name."""
+    """One source's store. Vectors are stored as float16, by the digest of their text and the embedder's name."""
 
     async def open(self) -> None:
-        """Makes what is missing. Raises `OSError`, as for a later version's, or what the database raises."""
+        """Opens the store and creates missing tables. Raises `OSError` (also for a later layout) or database errors."""
         ...
 
     async def close(self) -> None:
-        """Lets go."""
+        """Closes the store."""
         ...
 
-    async def put(self, document: NewDocument, sight: frozenset[str] | None = None) -> bool:
-        """Adds or replaces a document, whole or not at all. Chunks that stay the same stay.
+    async def put(self, document: NewDocument, viewer: frozenset[str] | None = None) -> bool:
+        """Adds or replaces a document atomically. Unchanged chunks keep their ids.
 
-        False, and nothing is changed, where somebody with the labels `sight` (None: all) may not see the one before.
+        Returns False and changes nothing if `viewer` (labels; None: all) may not see the existing document.
         """
         ...
 
-    async def delete(self, documents: Sequence[str], sight: frozenset[str] | None = None) -> int:
-        """Removes documents by id, those that somebody with the labels `sight` may see; how many there were."""
+    async def delete(self, documents: Sequence[str], viewer: frozenset[str] | None = None) -> int:
+        """Removes the documents that `viewer` may see; returns how many."""
         ...
 
     async def documents(
-        self, after: str = "", limit: int = 1000, sight: frozenset[str] | None = None
-    ) -> list[KeptDocument]:
-        """By id, those after `after` that somebody with the labels `sight` may see."""
+        self, after: str = "", limit: int = 1000, viewer: frozenset[str] | None = None
+    ) -> list[StoredDocument]:
+        """The documents after the id `after` that `viewer` may see, ordered by id."""
         ...
 
     async def labels(self, documents: Sequence[str]) -> dict[str, tuple[str, ...]]:
-        """The labels of documents by their ids; those that are not there are missing."""
+        """The labels of documents by id; omits ids that do not exist."""
         ...
 
     async def inherit(self, labels: Sequence[str]) -> int:
-        """Once for each store: documents with exactly these labels have none of their own from now on; how many.
+        """Migrates a store once: clears the labels of documents with exactly these labels; returns how many.
 
-        Stores of before hold a source's labels as each document's; now the source itself has them.
+        Older stores copied a source's labels to each document; now only the source has them.
         """
         ...
 
     async def digests(self) -> dict[str, str]:
-        """Each document's digest."""
+        """The digest of each document by id."""
         ...
 
     async def unembedded(self, embedder: str, limit: int) -> list[tuple[bytes, str]]:
-        """Digests and texts that still lack a vector of `embedder`."""
+        """Digests and texts without a vector of `embedder`."""
         ...
 
     async def embedders(self) -> list[str]:
-        """Whose vectors there are, those of most texts first."""
+        """The embedders that have vectors here, the one with the most first."""
         ...
 
     async def put_vectors(self, embedder: str, vectors: Mapping[bytes, NDArray[np.float32]]) -> None:
-        """Keeps vectors by digest."""
+        """Stores vectors by the digest of their text."""
         ...
 
     async def changes(self, after: int, embedder: str, limit: int) -> list[Change]:
-        """The log from `after` on."""
+        """The log entries after the number `after`."""
         ...
 
     async def last(self) -> int:
-        """The log's last number."""
+        """The number of the last log entry; 0 for an empty log."""
         ...
 
-    async def passages(self, chunks: Sequence[int]) -> dict[int, KeptChunk]:
-        """Chunks by their ids; those that are gone are missing."""
+    async def passages(self, chunks: Sequence[int]) -> dict[int, StoredChunk]:
+        """Chunks by id; omits removed ones."""
         ...
 
     async def vectors(self, chunks: Sequence[int], embedder: str) -> dict[int, NDArray[np.float32]]:
-        """The vectors of chunks."""
+        """The vectors of chunks by id; omits chunks without one."""
         ...
 
     async def partition_vectors(self, partition: str, embedder: str, after: int, limit: int) -> list[tuple[int, bytes]]:
-        """Chunks of a partition, by id, those after `after`, with their vectors as float16."""
+        """The chunks of a partition after the id `after`, ordered by id, with their vectors as float16."""
         ...
 
     async def counts(self, embedder: str) -> Counts:
-        """How much there is."""
+        """The size of the store."""
         ...
 
 
@@ -186,7 +187,7 @@ def text_digest(text: str) -> bytes:
 
 
 def partition_of(labels: Sequence[str]) -> str:
-    """The name of all documents with the same labels."""
+    """The name of the partition of all documents with these labels."""
     return "\x1f".join(sorted(set(labels)))
 
 
@@ -196,15 +197,15 @@ def labels_of(partition: str) -> frozenset[str]:
 
 
 def may_see(partition: str, labels: frozenset[str]) -> bool:
-    """Whether somebody with `labels` may see a partition's documents: they ask for none, or for one of those."""
+    """Whether `labels` give access to a partition: it has no labels, or shares one with them."""
     return not partition or not labels.isdisjoint(labels_of(partition))
 
 
-def visible(sets: Iterable[str], sight: frozenset[str]) -> list[str]:
-    """Those of the stored sets of labels, as JSON, whose documents somebody with the labels `sight` may see."""
-    return [] if sight == NOTHING else [each for each in sets if may_see(partition_of(json.loads(each)), sight)]
+def visible(sets: Iterable[str], viewer: frozenset[str]) -> list[str]:
+    """The stored label sets (JSON) whose documents `viewer` may see."""
+    return [] if viewer == NO_ACCESS else [each for each in sets if may_see(partition_of(json.loads(each)), viewer)]
 
 
-def is_set(stored: str, labels: Sequence[str]) -> bool:
-    """Whether a stored set of labels, as JSON, is this one."""
+def has_labels(stored: str, labels: Sequence[str]) -> bool:
+    """Whether a stored label set (JSON) equals `labels`."""
     return partition_of(json.loads(stored)) == partition_of(labels)

@@ -1,7 +1,7 @@
-"""BM25 on disk (tantivy): found by words. A cache of what the store's log says; it can be made again at any time.
+"""Full-text search: a BM25 index on disk (tantivy). It is derived from the store's log and can be rebuilt at any time.
 
-Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), k1 1.2 and b 0.75. Texts and
-questions are cut into words by `rag.words` and stemmed; nothing in a question is ever read as a query.
+Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), k1 1.2 and b 0.75. `rag.words`
+splits texts and questions into words, which are stemmed; a question is never parsed as query syntax.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from rag.words import indexed_words
 if TYPE_CHECKING:
     import tantivy
 
-# Raised when texts are cut into other words: the index is made again from the store.
-FORM = 3
+# Increase this when the tokenization changes, so that the index is rebuilt from the store.
+VERSION = 3
 HEAP_BYTES = 64_000_000
 MAX_QUERY_TERMS = 64
-# Longer words are noise, and tantivy takes none beyond 64 KB.
+# Longer words are noise, and tantivy rejects words above 64 KB.
 _MAX_TERM = 100
 
 
 class TextIndex:
-    """Added to and committed by one thread at a time, searched by any."""
+    """Written and committed by one thread at a time, searched by any."""
 
     def __init__(self, folder: Path, language: str = "english") -> None:
-        """Opens what is in `folder`, anew if it can't be read. Raises `OSError`; `ValueError` for another language."""
+        """Opens or creates the index in `folder`; replaces a damaged one. Raises `OSError`, `ValueError` (language)."""
         import tantivy
 
         self._folder = folder
@@ -46,7 +46,7 @@ class TextIndex:
         try:
             self._index = self._open()
         except ValueError:
-            # Damaged, or of another version: the store has it all.
+            # Damaged or written by another version: rebuild it from the store.
             shutil.rmtree(folder, ignore_errors=True)
             self._index = self._open()
         self._writer: tantivy.IndexWriter | None = None
@@ -64,50 +64,50 @@ class TextIndex:
     def __len__(self) -> int:
         return int(self._searcher.num_docs)
 
-    def add(self, chunk: int, text: str, partition: str, *, again: bool = False) -> None:
-        """Adds a chunk that is new here; `again` if it may be here already. Seen after `commit`."""
+    def add(self, chunk: int, text: str, partition: str, *, replace: bool = False) -> None:
+        """Adds a new chunk; `replace` if the index may already contain it. Searchable after `commit`."""
         import tantivy
 
-        if again:
+        if replace:
             self.remove(chunk)
         document = tantivy.Document()
         document.add_unsigned("id", chunk)
         document.add_text("body", " ".join(indexed_words(text)))
         document.add_text("partition", partition)
-        self._writing().add_document(document)
+        self._open_writer().add_document(document)
 
     def remove(self, chunk: int) -> None:
-        """Takes a chunk out. Seen after `commit`."""
+        """Removes a chunk. Takes effect after `commit`."""
         import tantivy
 
-        # By a query: as a term of its own the number would be taken for a signed one, which none is.
+        # Delete by query: `delete_documents` would treat the number as signed, and match nothing.
         query = tantivy.Query.term_query(self._schema, "id", chunk)
-        self._writing().delete_documents_by_query(query)
+        self._open_writer().delete_documents_by_query(query)
 
-    def _writing(self) -> tantivy.IndexWriter:
+    def _open_writer(self) -> tantivy.IndexWriter:
         if self._writer is None:
             self._writer = self._index.writer(HEAP_BYTES, 1)
         return self._writer
 
     def commit(self) -> None:
-        """Makes what was added and removed durable and seen."""
+        """Makes additions and removals durable and searchable."""
         if self._writer is not None:
             self._writer.commit()
             self._index.reload()
             self._searcher = self._index.searcher()
 
     def close(self) -> None:
-        """Commits, and lets go of the folder."""
+        """Commits and releases the folder."""
         if self._writer is not None:
             self._writer.commit()
             self._writer.wait_merging_threads()
             self._writer = None
 
     def search(self, question: str, partitions: Sequence[str] | None, top: int) -> list[tuple[int, float]]:
-        """Chunks of `partitions` (None: all) and their scores, best first; only those with a word of the question."""
+        """Chunks of `partitions` (None: all) that contain a word of the question, with their scores, best first."""
         import tantivy
 
-        words = list(dict.fromkeys(self._analyzer.analyze(" ".join(indexed_words(question, asked=True)))))[
+        words = list(dict.fromkeys(self._analyzer.analyze(" ".join(indexed_words(question, is_query=True)))))[
             :MAX_QUERY_TERMS
         ]
         if not words or partitions == []:
@@ -117,9 +117,9 @@ class TextIndex:
             [(occur.Should, term_query(self._schema, "body", word, "freq")) for word in words]
         )
         if partitions is not None:
-            seen = tantivy.Query.term_set_query(self._schema, "partition", list(partitions))
+            allowed = tantivy.Query.term_set_query(self._schema, "partition", list(partitions))
             query = tantivy.Query.boolean_query(
-                [(occur.Must, query), (occur.Must, tantivy.Query.const_score_query(seen, 0.0))]
+                [(occur.Must, query), (occur.Must, tantivy.Query.const_score_query(allowed, 0.0))]
             )
         searcher = self._searcher
         hits = searcher.search(query, top, count=False).hits

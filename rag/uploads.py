@@ -1,4 +1,4 @@
-"""Documents that are handed in as a source. Nothing is fetched: who hands them in says when they change."""
+"""The source kind `documents`: documents that clients upload. Clients also report changes; nothing is fetched."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class DocumentsConfig(DocumentSourceConfig):
-    """Documents that are handed in, over HTTP or by `gatehouse ingest`."""
+    """Documents uploaded over HTTP or with `gatehouse ingest`."""
 
     takes_documents: ClassVar[bool] = True
 
-    kind: Literal["documents"] = Field(description="Documents handed in over HTTP or by `gatehouse ingest`.")
+    kind: Literal["documents"] = Field(description="Documents uploaded over HTTP or with `gatehouse ingest`.")
 
     @property
     def where(self) -> str:
         """See `SourceConfig.where`."""
-        return "handed in"
+        return "uploaded"
 
     def origin(self, egress: Egress) -> None:
         """See `DocumentSourceConfig.origin`."""

@@ -1,8 +1,8 @@
-"""Found by meaning (FAISS): one index a partition, a cache of what the store's log says.
+"""Vector search (FAISS): one index per partition, derived from the store's log.
 
-Up to `FLAT_LIMIT` vectors are compared one by one, as float16. Beyond it most of them lie in an inverted file (or a
-graph, by config) of float16 too, built in the background, written to disk and mapped from there; what came
-since is compared one by one, and what is gone is left out while searching, never afterwards.
+Up to `FLAT_LIMIT` vectors are searched exactly, as float16. Above it most vectors are in an inverted file (or a graph,
+by config), also as float16, which is built in the background, written to disk and memory-mapped. Newer vectors are
+searched exactly. Removed vectors are excluded during the search, not afterwards, so that the result stays full.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["auto", "flat", "ivf", "hnsw"]
 FLAT_LIMIT = 50_000
-# So many found of those that an exact search would find, on a sample, when the number of lists looked into is chosen.
-LEAST_RECALL = 0.98
+# The target recall against an exact search, on a sample, when the number of lists to probe is chosen.
+MIN_RECALL = 0.98
 _SAMPLE = 100
 _TRAINING_A_LIST = 50
 _GRAPH_DEGREE = 32
 
 
 class VectorIndex:
-    """All partitions' vectors. Changed by one thread at a time, searched by any."""
+    """The vectors of all partitions. Written by one thread at a time, searched by any."""
 
     def __init__(self, dimensions: int, kind: Kind = "auto") -> None:
         self.dimensions = dimensions
@@ -38,37 +38,35 @@ class VectorIndex:
         self._partitions: dict[str, Partition] = {}
 
     def partition(self, name: str) -> Partition:
-        """One partition, made when it is first asked for."""
+        """The partition with that name; creates it on first use."""
         if name not in self._partitions:
             self._partitions[name] = Partition(self.dimensions)
         return self._partitions[name]
 
     @property
     def partitions(self) -> list[str]:
-        """Their names."""
+        """The names of all partitions."""
         return list(self._partitions)
 
     def __len__(self) -> int:
         return sum(len(partition) for partition in self._partitions.values())
 
     def search(self, vector: Vector, partitions: Sequence[str] | None, top: int) -> list[tuple[int, float]]:
-        """Chunks and their cosines, best first."""
-        # A copy in one step: another thread may be adding a partition.
+        """Returns chunks and their cosines, best first."""
+        # Copy atomically: another thread may be adding a partition.
         names = list(self._partitions) if partitions is None else partitions
-        found = [
-            hit for name in names if name in self._partitions for hit in self._partitions[name].search(vector, top)
-        ]
-        return sorted(found, key=lambda hit: -hit[1])[:top]
+        hits = [hit for name in names if name in self._partitions for hit in self._partitions[name].search(vector, top)]
+        return sorted(hits, key=lambda hit: -hit[1])[:top]
 
     def overgrown(self) -> list[str]:
-        """The partitions that should be built anew."""
+        """The partitions that should be rebuilt."""
         if self.kind == "flat":
             return []
         return [name for name, each in self._partitions.items() if each.overgrown]
 
 
 class Partition:
-    """One partition: `main`, built once and mapped from disk, `fresh`, what came since, and `gone` of main."""
+    """One partition: `main`, built once and mapped from disk; `fresh`, newer vectors; `gone`, ids removed from main."""
 
     def __init__(self, dimensions: int) -> None:
         faiss = _faiss()
@@ -81,7 +79,7 @@ class Partition:
         self._selector: Any = None
         self._fresh = _flat(dimensions)
         self._fresh_ids: set[int] = set()
-        # faiss may not be searched while it is changed.
+        # A faiss index must not be searched while it is modified.
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -89,12 +87,12 @@ class Partition:
 
     @property
     def overgrown(self) -> bool:
-        """Whether too much has to be compared one by one, or too much of the rest is gone."""
+        """Whether too many vectors are searched exactly, or too many of `main` have been removed."""
         main = self._main.ntotal if self._main is not None else 0
         return len(self._fresh_ids) > max(FLAT_LIMIT, main // 10) or len(self._gone) > max(1000, main // 4)
 
     def add(self, vectors: Mapping[int, Vector]) -> None:
-        """Adds vectors of length 1, or replaces them."""
+        """Adds or replaces unit vectors."""
         import numpy as np
 
         self.remove(vectors)
@@ -105,27 +103,27 @@ class Partition:
                 self._fresh_ids |= set(vectors)
 
     def remove(self, chunks: Iterable[int]) -> None:
-        """Takes chunks out; those that are unknown are no mistake."""
+        """Removes chunks; ignores unknown ids."""
         import numpy as np
 
-        asked = set(chunks)
+        ids = set(chunks)
         with self._lock:
-            if here := asked & self._fresh_ids:
-                self._fresh.remove_ids(np.fromiter(here, dtype=np.int64, count=len(here)))
-                self._fresh_ids -= here
-            if self._main is not None and asked - here:
-                self._gone |= asked - here
+            if fresh := ids & self._fresh_ids:
+                self._fresh.remove_ids(np.fromiter(fresh, dtype=np.int64, count=len(fresh)))
+                self._fresh_ids -= fresh
+            if self._main is not None and ids - fresh:
+                self._gone |= ids - fresh
                 self._selector = None
 
     def search(self, vector: Vector, top: int) -> list[tuple[int, float]]:
-        """Chunks and their cosines."""
+        """Returns chunks and their cosines, unordered."""
         query = vector.reshape(1, -1)
         with self._lock:
-            found = _hits(self._fresh.search(query, top)) if self._fresh_ids else []
+            hits = _hits(self._fresh.search(query, top)) if self._fresh_ids else []
             main, parameters = self._main, self._parameters() if self._main is not None else None
         if main is not None:
-            found += _hits(main.search(query, top, params=parameters))
-        return found
+            hits += _hits(main.search(query, top, params=parameters))
+        return hits
 
     def _parameters(self) -> Any:
         import numpy as np
@@ -136,25 +134,25 @@ class Partition:
             if self._selector is None:
                 gone = np.fromiter(self._gone, dtype=np.int64, count=len(self._gone))
                 batch = faiss.IDSelectorBatch(gone)
-                # The selectors must outlive the search: faiss only points at them.
+                # Keep references: faiss holds only pointers to the selectors.
                 self._selector = (faiss.IDSelectorNot(batch), batch)
             selector = self._selector[0]
-        return _searching(self._kind, self._effort, selector)
+        return _search_parameters(self._kind, self._effort, selector)
 
     def use(self, path: Path) -> None:
-        """Takes a file that `build` wrote as main, in place of all that was here."""
+        """Loads a file that `build` wrote as main index; replaces all current contents."""
         faiss = _faiss()
         main = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
-        about = json.loads(path.with_suffix(".json").read_text())
+        settings = json.loads(path.with_suffix(".json").read_text())
         with self._lock:
             self._main = main
-            self._effort, self._kind = int(about["effort"]), about["kind"]
+            self._effort, self._kind = int(settings["effort"]), settings["kind"]
             self._gone, self._selector = set(), None
             self._fresh, self._fresh_ids = _flat(self._dimensions), set()
 
 
 def build(ids: NDArray[np.int64], vectors: NDArray[np.float32], kind: Kind, path: Path) -> None:
-    """Builds a main index of vectors of length 1, (n, dimensions), and writes it to `path`. Takes a core for long."""
+    """Builds a main index of unit vectors, (n, dimensions), and writes it to `path`. Uses one core for a long time."""
     faiss = _faiss()
     count, dimensions = vectors.shape
     if kind == "hnsw":
@@ -175,29 +173,29 @@ def build(ids: NDArray[np.int64], vectors: NDArray[np.float32], kind: Kind, path
 
 
 def _effort(index: Any, ids: NDArray[np.int64], vectors: NDArray[np.float32], kind: Kind) -> int:
-    """The least effort that finds what an exact search finds, on vectors of its own with a little noise."""
+    """The lowest search effort that reaches the target recall, measured on its own vectors plus noise."""
     import numpy as np
 
     faiss = _faiss()
     sample = vectors[_spread(len(vectors), min(len(vectors), _SAMPLE))]
     noise = np.random.default_rng(0).normal(0, 0.5 / math.sqrt(sample.shape[1]), sample.shape)
-    asked = (sample + noise).astype(np.float32)
-    asked /= np.linalg.norm(asked, axis=1, keepdims=True)
-    _, rows = faiss.knn(asked, vectors, 10, metric=faiss.METRIC_INNER_PRODUCT)
+    queries = (sample + noise).astype(np.float32)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    _, rows = faiss.knn(queries, vectors, 10, metric=faiss.METRIC_INNER_PRODUCT)
     exact = ids[rows]
-    most = 1024 if kind == "hnsw" else index.nlist
-    # Sixteen bits a number cost a very little, which no effort brings back.
-    wanted = min(LEAST_RECALL, _recall(index, asked, exact, _searching(kind, most)) - 0.005)
+    max_effort = 1024 if kind == "hnsw" else index.nlist
+    # float16 loses a little recall that no effort recovers.
+    wanted = min(MIN_RECALL, _recall(index, queries, exact, _search_parameters(kind, max_effort)) - 0.005)
     effort = 16 if kind == "hnsw" else 4
-    while effort < most and _recall(index, asked, exact, _searching(kind, effort)) < wanted:
+    while effort < max_effort and _recall(index, queries, exact, _search_parameters(kind, effort)) < wanted:
         effort *= 2
-    return int(min(effort, most))
+    return int(min(effort, max_effort))
 
 
-def _recall(index: Any, asked: NDArray[np.float32], exact: NDArray[np.int64], parameters: Any) -> float:
-    """The share of the exact ten that are found."""
-    _, found = index.search(asked, 10, params=parameters)
-    pairs = zip(found.tolist(), exact.tolist(), strict=True)
+def _recall(index: Any, queries: NDArray[np.float32], exact: NDArray[np.int64], parameters: Any) -> float:
+    """The share of the ten exact neighbours that the index finds."""
+    _, neighbours = index.search(queries, 10, params=parameters)
+    pairs = zip(neighbours.tolist(), exact.tolist(), strict=True)
     return sum(len(set(a) & set(b)) / len(b) for a, b in pairs) / len(exact)
 
 
@@ -207,8 +205,8 @@ def _spread(count: int, wanted: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(0).choice(count, wanted, replace=False))
 
 
-def _searching(kind: Kind, effort: int, selector: Any = None) -> Any:
-    """How to search a main index: so many lists looked into, or so many nodes of the graph kept in mind."""
+def _search_parameters(kind: Kind, effort: int, selector: Any = None) -> Any:
+    """The search parameters of a main index: `effort` is the number of lists to probe, or `efSearch` of the graph."""
     faiss = _faiss()
     if kind == "hnsw":
         return faiss.SearchParametersHNSW(efSearch=effort, sel=selector)
@@ -216,7 +214,7 @@ def _searching(kind: Kind, effort: int, selector: Any = None) -> Any:
 
 
 def _faiss() -> Any:
-    """The library, whose type hints know only half of it."""
+    """The faiss module as `Any`, because its type hints are incomplete."""
     import faiss
 
     return faiss
@@ -229,8 +227,8 @@ def _flat(dimensions: int) -> Any:
     )
 
 
-def _hits(found: tuple[Any, Any]) -> list[tuple[int, float]]:
-    scores, ids = found
+def _hits(result: tuple[Any, Any]) -> list[tuple[int, float]]:
+    scores, ids = result
     return [
         (int(chunk), float(score))
         for chunk, score in zip(ids[0].tolist(), scores[0].tolist(), strict=True)

@@ -1,1 +1,1 @@
-"""Which target answers: order, retry, fallback, hedge, breaker. Providers come by constructor."""
+"""Selects the target of a request: order, retry, fallback, hedge, breaker. Providers are passed to the constructor."""

@@ -1,4 +1,4 @@
-"""Routers from their configs: the part of the composition root that knows them, imported only when one is there."""
+"""Builds routers from their configs: a part of the composition root, imported only if the config has a router."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class RouterServices(Protocol):
-    """What a process lends to its routers."""
+    """What a process provides to its routers."""
 
     pools: Pools
     egress: Egress
 
     def embedder(self) -> Vectors:
-        """The embedding model that ships."""
+        """The bundled embedding model."""
         ...
 
 
@@ -43,15 +43,15 @@ class _Parts:
 class Routers:
     """The routers of one config."""
 
-    def __init__(self, config: Config, lends: RouterServices) -> None:
+    def __init__(self, config: Config, services: RouterServices) -> None:
         self._config = config
-        self._lends = lends
+        self._services = services
         self._made: dict[str, Routing] = {}
 
     async def open(self, stack: AsyncExitStack) -> None:
-        """Starts all: learned where the embedding model is there already, else learning. `stack` closes them."""
+        """Starts all routers. They train at once if the embedding model is loaded, else later. `stack` closes them."""
         for name, config in self._config.routers.items():
-            router = self._made[name] = open_router(name, config, self._lends)
+            router = self._made[name] = open_router(name, config, self._services)
             stack.push_async_callback(router.close)
             await router.start()
 
@@ -60,11 +60,11 @@ class Routers:
         return self._made[name] if name is not None else None
 
     def status(self) -> dict[str, Callable[[], str]]:
-        """How each is, in a line for people."""
+        """The status of each router, as one line for people."""
         return {name: router.status for name, router in self._made.items()}
 
 
-def open_router(name: str, config: RouterConfig, lends: RouterServices) -> Routing:
-    """One router, not yet started."""
+def open_router(name: str, config: RouterConfig, services: RouterServices) -> Routing:
+    """Returns a router, not yet started."""
     with opening("routers", name):
-        return config.open(name, _Parts(lends.pools.learning, lends.egress, lends.embedder))
+        return config.open(name, _Parts(services.pools.learning, services.egress, services.embedder))

@@ -1,4 +1,4 @@
-"""Time and chance, given from outside so that tests have their own."""
+"""The clock and random source of the router, injected so that tests can control them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class ClockAndRandom(msgspec.Struct, frozen=True):
-    """`clock` gives monotonic seconds, the ledger's own (`time.perf_counter`); `sleep` takes seconds."""
+    """`clock` returns monotonic seconds, as the request record has (`time.perf_counter`); `sleep` takes seconds."""
 
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]

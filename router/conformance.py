@@ -1,4 +1,4 @@
-"""What every kind of router keeps, as tests that its author inherits. This needs pytest.
+"""Tests that every kind of router must pass; the author of a router inherits them. Needs pytest.
 
 class TestOfficeHours(RouterConformance):
     config = OfficeHoursConfig
@@ -32,7 +32,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class FakeServices:
-    """What a process lends to routers."""
+    """What a process provides to routers."""
 
     egress: Egress = DIRECT
     pool: WorkPool = field(default_factory=lambda: WorkPool("conformance"))
@@ -40,33 +40,33 @@ class FakeServices:
 
     def embedder(self) -> Vectors:
         """See `config.routers.RouterParts`."""
-        assert self.vectors is not None, "give the embedder that the router asks for: override `lent`"
+        assert self.vectors is not None, "the router needs an embedder: override `lent` and pass one"
         return self.vectors
 
 
 def request(text: str) -> ChatRequest:
-    """A request of one message; of none where there is no text."""
+    """A request with one message; without messages if the text is empty."""
     messages = (Message("user", (Text(text),)),) if text else ()
     return ChatRequest(dialect="openai", model="asked", messages=messages)
 
 
-async def nobody(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
-    """A model that is away."""
-    raise Unavailable(f"{model} is away")
+async def unavailable_model(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
+    """A model that is unavailable."""
+    raise Unavailable(f"{model} is unavailable")
 
 
 class RouterConformance(ComponentConformance):
-    """`decisions`: questions, with what the decision on each has."""
+    """`decisions` has questions, each with the expected fields of the decision."""
 
     config: type[RouterConfig]
     decisions: Sequence[tuple[str, Mapping[str, Any]]] = ()
 
     def lent(self) -> FakeServices:
-        """Override it where the router needs an embedder."""
+        """Returns the services for the router. Override it if the router needs an embedder."""
         return FakeServices()
 
     def run(self, act: Callable[[Routing], Awaitable[R]]) -> R:
-        """What `act` gives for a router that is ready."""
+        """Runs `act` with a router that is ready; returns its result."""
 
         async def opened() -> R:
             lent = self.lent()
@@ -83,13 +83,13 @@ class RouterConformance(ComponentConformance):
 
     @staticmethod
     async def decide(router: Routing, text: str) -> Decision:
-        """As the pipeline does: the rules first."""
+        """Decides as the pipeline does: rules first."""
         exchange = Exchange("conformance")
         exchange.caller = Caller("app")
-        return router.rule(request(text), exchange) or await router.decide(request(text), exchange, nobody)
+        return router.rule(request(text), exchange) or await router.decide(request(text), exchange, unavailable_model)
 
-    def test_it_decides_as_it_should(self) -> None:
-        """Whatever goes wrong with models that it asks."""
+    def test_decisions_are_as_expected(self) -> None:
+        """Also when the models that it calls are unavailable."""
         for text, expected in self.decisions:
 
             async def act(router: Routing, text: str = text) -> Decision:
@@ -99,7 +99,7 @@ class RouterConformance(ComponentConformance):
             assert {name: getattr(decision, name) for name in expected} == dict(expected)
 
     def test_any_request_gets_one_decision(self) -> None:
-        """At most one of a model, a pipeline and an answer; a request without words, and a very long one, too."""
+        """A decision has at most one of model, pipeline and answer; also for an empty and a very long request."""
 
         async def act(router: Routing) -> list[Decision]:
             texts = ("", "?", "word " * 5000, *(text for text, _ in self.decisions))
@@ -109,8 +109,8 @@ class RouterConformance(ComponentConformance):
             assert sum(map(bool, (decision.model, decision.pipeline, decision.say))) <= 1
             assert decision.by
 
-    def test_before_it_is_ready_requests_are_served(self) -> None:
-        """It has been started, and may still be learning."""
+    def test_requests_are_served_before_it_is_ready(self) -> None:
+        """It has been started, and may still be training."""
 
         async def opened() -> Decision:
             lent = self.lent()
@@ -124,8 +124,8 @@ class RouterConformance(ComponentConformance):
 
         assert asyncio.run(opened()).by
 
-    def test_people_read_how_it_is(self) -> None:
-        """In /health, and in `gatehouse plan`."""
+    def test_status_and_plan_are_readable(self) -> None:
+        """`/health` shows the status, `gatehouse plan` the plan."""
 
         async def act(router: Routing) -> tuple[str, frozenset[str]]:
             return router.status(), router.headers

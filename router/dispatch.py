@@ -1,7 +1,7 @@
-"""Sends a request to the targets of its policy until one answers, and the answer that has begun.
+"""Sends a request to the targets of its policy until one answers; returns the committed reply.
 
-The commit is the moment after which an answer is the caller's and nothing retries or falls back. The straight way (one
-lane, the first attempt answers) makes no task, no timer and no copy of the request.
+After the commit the reply goes to the caller, and there are no more retries or fallbacks. The fast path (one lane, the
+first attempt answers) creates no task, no timer and no copy of the request.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from router.hedge import R, race
 from router.policy import RoutePolicy
 from router.run import AttemptOptions, Run, TargetPlan
 
-_NOT_YET = frozenset({"", "stop", "other"})
+_UNDECIDED = frozenset({"", "stop", "other"})
 _DECLINED = frozenset({"content_filter", "refusal"})
 
 
 class Changes(NamedTuple):
-    """What becomes of a request for one target: `reveal` makes it as a trusted provider gets it, `fit` as so many
-    tokens hold it.
+    """Changes of a request for one target: `reveal` restores masked values for a trusted provider, `fit` shortens it
+    to a number of tokens.
     """
 
     reveal: Callable[[ChatRequest], ChatRequest] | None = None
     fit: Callable[[ChatRequest, int], ChatRequest] | None = None
 
 
-AS_IT_IS = Changes()
+NO_CHANGES = Changes()
 
 
 class Dispatcher:
@@ -59,10 +59,10 @@ class Dispatcher:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Random | None = None,
     ) -> None:
-        """`clock` must be the health book's own, `sleep` takes its seconds."""
+        """`clock` must be the clock of the health book; `sleep` takes seconds of it."""
         self._providers = providers
         self._book = health
-        self._works = ClockAndRandom(clock, sleep, random or Random())
+        self._clock = ClockAndRandom(clock, sleep, random or Random())
 
     async def dispatch(
         self,
@@ -70,31 +70,31 @@ class Dispatcher:
         policy: RoutePolicy,
         exchange: Exchange,
         unsettled: Unsettled,
-        changes: Changes = AS_IT_IS,
+        changes: Changes = NO_CHANGES,
         prompt_tokens: int | None = None,
         opening: Callable[[Delta], None] | None = None,
     ) -> CommittedReply:
-        """The first answer that begins; the caller closes it. `prompt_tokens` is an estimate, None if there is none.
+        """Returns the first reply that commits; the caller closes it. `prompt_tokens` is an estimate, None if unknown.
 
-        `opening` is called once for each target that sends something before its first word; another may yet answer.
-        The ticket of `unsettled` covers every attempt before it is made; each leaves its transcript there.
+        `opening` is called once for each target that sends a delta before its first token; another may yet answer.
+        The ticket of `unsettled` covers every attempt before it is sent; each attempt adds its transcript there.
 
-        Raises the error of the only attempt, `UnsupportedFeature` when no target can say what is asked, or
+        Raises the error of the only attempt, `UnsupportedFeature` if no target supports the request, or
         `AllTargetsFailed`.
         """
-        clock, windows, ticket = self._works.clock, policy.windows, unsettled.ticket
+        clock, windows, ticket = self._clock.clock, policy.windows, unsettled.ticket
         reveal, fit = changes
 
         async def answer(provider: Provider, call: UpstreamCall, permit: Permit) -> CommittedReply:
             attempt = call.attempt
-            asked = reveal(request) if reveal is not None and provider.trusted else request
+            sent = reveal(request) if reveal is not None and provider.trusted else request
             if fit is not None and (window := windows.get(attempt.target)) is not None:
-                asked = fit(asked, window)
+                sent = fit(sent, window)
             transcript = call.transcript
-            transcript.asked = asked
-            if asked.extra is not None and asked.dialect == attempt.dialect:
-                attempt.tier = asked_tier(asked.extra)
-            reply = await provider.open(asked, call)
+            transcript.request = sent
+            if sent.extra is not None and sent.dialect == attempt.dialect:
+                attempt.tier = asked_tier(sent.extra)
+            reply = await provider.open(sent, call)
             try:
                 head = await read_to_commit(reply, transcript, policy.refusal_falls_back, clock, opening)
             except BaseException:
@@ -106,22 +106,22 @@ class Dispatcher:
 
         plan = self._plan(policy, exchange, prompt_tokens, request, ticket)
         cover = partial(_cover, ticket, request) if ticket is not None else None
-        # Most requests say nothing of thinking.
+        # Most requests set no reasoning options.
         thinks = None if request.reasoning is None and not request.extra else asks_to_think(request)
         options = AttemptOptions(request.stream, unsettled.transcripts, cover, thinks)
-        run = Run(policy, plan, exchange, self._works, answer, options)
-        # A model that was asked to think is silent, and not slow: asking a second one would only cost twice.
+        run = Run(policy, plan, exchange, self._clock, answer, options)
+        # A reasoning model is silent at first, but not slow: a second call would only double the cost.
         hedges = policy.hedge_after_s is not None and not thinks
         return await self._outcome(run, policy, exchange, _close, hedges=hedges)
 
     async def embed(
         self, request: EmbeddingRequest, policy: RoutePolicy, exchange: Exchange, unsettled: Unsettled
     ) -> Embeddings:
-        """One vector per text, from the first target that gives them. Raises as `dispatch` does."""
-        clock, ticket = self._works.clock, unsettled.ticket
+        """One vector per text, from the first target that answers. Raises as `dispatch` does."""
+        clock, ticket = self._clock.clock, unsettled.ticket
 
         async def embed(provider: Provider, call: UpstreamCall, permit: Permit) -> Embeddings:
-            call.transcript.asked = request
+            call.transcript.request = request
             embeddings = await provider.embed(request, call)
             now = call.attempt.ended = clock()
             if embeddings.input_tokens:
@@ -133,7 +133,7 @@ class Dispatcher:
         plan = self._plan(policy, exchange, None, request, ticket)
         cover = partial(_cover, ticket, request) if ticket is not None else None
         options = AttemptOptions(False, unsettled.transcripts, cover, thinks=False)
-        run = Run(policy, plan, exchange, self._works, embed, options)
+        run = Run(policy, plan, exchange, self._clock, embed, options)
         return await self._outcome(run, policy, exchange, _keep)
 
     def _plan(
@@ -145,7 +145,7 @@ class Dispatcher:
         ticket: Ticket | None,
     ) -> TargetPlan:
         excludes = partial(_excludes, ticket, request) if ticket is not None else None
-        return TargetPlan(policy, self._providers, self._book, exchange, self._works, prompt_tokens, excludes)
+        return TargetPlan(policy, self._providers, self._book, exchange, self._clock, prompt_tokens, excludes)
 
     async def _outcome(
         self,
@@ -159,7 +159,7 @@ class Dispatcher:
         if policy.hedge_after_s is None or len(policy.targets) < 2 or not hedges:
             won = await run.lane()
         else:
-            won = await race(run, policy.hedge_after_s, self._works.sleep, discard)
+            won = await race(run, policy.hedge_after_s, self._clock.sleep, discard)
         if won is None:
             raise run.error()
         attempt, result = won
@@ -185,9 +185,9 @@ async def _keep(embeddings: Embeddings) -> None:
 
 
 class CommittedReply:
-    """An answer that has begun: what was read before the commit, then the rest as it comes.
+    """A committed reply: the deltas read before the commit, then the rest of the stream.
 
-    `target` is `provider/model`; `trusted` is the provider's. Ends its attempt and its permit on every way out.
+    `target` is `provider/model`; `trusted` is the provider's. Ends its attempt and its permit on every exit.
     """
 
     __slots__ = (
@@ -215,7 +215,7 @@ class CommittedReply:
         clock: Callable[[], float],
         explain: Callable[[TimedOut], None] | None = None,
     ) -> None:
-        """`explain` says of a timeout which limit it was, and where that is set."""
+        """`explain` adds to a timeout error the limit that was reached, and where it is set."""
         self.dialect = reply.dialect
         self.streamed = reply.streamed
         attempt = transcript.attempt
@@ -231,7 +231,7 @@ class CommittedReply:
         self._explain = explain
 
     async def next(self) -> list[Delta] | None:
-        """The next deltas, or None at the clean end. An `UpstreamError` passes through as it came."""
+        """The next deltas, or None at the clean end. Raises `UpstreamError` unchanged."""
         if self._head is not None:
             batch, self._head = self._head, None
             return batch
@@ -248,11 +248,11 @@ class CommittedReply:
         return following
 
     async def close(self) -> None:
-        """Lets go of the upstream call at once. Idempotent."""
-        self._give_up()
+        """Cancels the upstream call at once. Idempotent."""
+        self._cancel()
         await self._reply.close()
 
-    def _give_up(self) -> None:
+    def _cancel(self) -> None:
         if not self.attempt.ended:
             record_cancelled(self.attempt, self._clock(), lost=False)
         self._permit.release()
@@ -270,7 +270,7 @@ class CommittedReply:
         if isinstance(error, UpstreamError):
             note_usage(self._transcript, error.before)
             self._permit.fail(error, now, blame(error, self._transcript, self._permit.timeouts, stream=self.streamed))
-        self._give_up()
+        self._cancel()
 
 
 async def read_to_commit(
@@ -280,14 +280,14 @@ async def read_to_commit(
     clock: Callable[[], float],
     opening: Callable[[Delta], None] | None = None,
 ) -> list[Delta]:
-    """All deltas up to and with the first that commits: one with content, or an end that says why there is none.
+    """Reads all deltas up to the first that commits: one with content, or an end with a reason for having none.
 
-    `opening` hears of the first delta when it does not commit. Raises `EmptyAnswer` for a clean end with nothing, and
-    `ContentRefused` for a declined one if that is to fall back.
+    Calls `opening` with the first delta if it does not commit. Raises `EmptyAnswer` for a clean end without content,
+    and `ContentRefused` for a refusal if refusals fall back.
     """
     head: list[Delta] = []
     declined = False
-    while (batch := await _hear(reply, transcript)) is not None:
+    while (batch := await _read(reply, transcript)) is not None:
         head = head + batch if head else batch
         for delta in batch:
             for choice in delta.choices:
@@ -296,7 +296,7 @@ async def read_to_commit(
                     return head
                 if choice.finish in _DECLINED and refusal_falls_back:
                     declined = True
-                elif choice.finish not in _NOT_YET:
+                elif choice.finish not in _UNDECIDED:
                     return head
         if opening is not None and batch:
             opening(batch[0])
@@ -306,8 +306,8 @@ async def read_to_commit(
     raise EmptyAnswer("the provider's answer was empty")
 
 
-async def _hear(reply: Reply, transcript: Transcript) -> list[Delta] | None:
-    """The next deltas, noted on the attempt; also those that came with an error, and that nobody gets."""
+async def _read(reply: Reply, transcript: Transcript) -> list[Delta] | None:
+    """The next deltas; records their usage on the attempt, also for deltas that an error carries."""
     try:
         batch = await reply.next()
     except UpstreamError as error:
@@ -319,8 +319,8 @@ async def _hear(reply: Reply, transcript: Transcript) -> list[Delta] | None:
 
 
 def note_usage(transcript: Transcript, batch: Sequence[Delta]) -> None:
-    """Keeps the latest usage and the words, so that what was generated is known however it ends."""
-    attempt, said = transcript.attempt, transcript.said
+    """Records the latest usage and the text, so that the output is counted however the call ends."""
+    attempt, texts = transcript.attempt, transcript.texts
     for delta in batch:
         if delta.usage is not None:
             attempt.usage = delta.usage.sane
@@ -328,10 +328,10 @@ def note_usage(transcript: Transcript, batch: Sequence[Delta]) -> None:
             attempt.tier = delta.tier
         for choice in delta.choices:
             if choice.text:
-                said.append(choice.text)
+                texts.append(choice.text)
             if choice.reasoning:
-                said.append(choice.reasoning)
+                texts.append(choice.reasoning)
             for call in choice.tool_calls:
-                said.append(call.name + call.arguments)
-    if said:
+                texts.append(call.name + call.arguments)
+    if texts:
         attempt.uncounted = True

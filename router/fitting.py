@@ -1,4 +1,4 @@
-"""A request that is too long for its targets, made to fit them: before they are asked, and after one has said so."""
+"""Shortens a request that is too long for all targets: before they are called, and after one has refused it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from contract.messages import ChatRequest
     from router.policy import RoutePolicy
 
-# What is left of a prompt that a provider called too long.
-_SHORTER = 0.6
+# The share of a prompt to keep after a provider refused it as too long.
+_KEPT_SHARE = 0.6
 
 
-def made_to_fit(request: ChatRequest, size: int, policy: RoutePolicy, exchange: Exchange) -> tuple[ChatRequest, int]:
-    """The request with fewer turns, where that is wanted and no target would hold it; and its size."""
+def fit_to_targets(request: ChatRequest, size: int, policy: RoutePolicy, exchange: Exchange) -> tuple[ChatRequest, int]:
+    """Returns the request and its size in tokens; with fewer turns if configured and no target has room for it."""
     room = policy.room(request.max_tokens or 0)
     if policy.shorten is None or room is None or size <= room:
         return request, size
@@ -29,13 +29,13 @@ def made_to_fit(request: ChatRequest, size: int, policy: RoutePolicy, exchange: 
     return request, shorter
 
 
-def after_refusal(request: ChatRequest, policy: RoutePolicy, exchange: Exchange) -> ChatRequest | None:
-    """What to ask after the last target has said that the prompt is too long; None where that is not wanted."""
+def shorten_after_refusal(request: ChatRequest, policy: RoutePolicy, exchange: Exchange) -> ChatRequest | None:
+    """The shortened request after the last target refused the prompt as too long; None if it should not be retried."""
     if policy.shorten is None or not exchange.attempts or exchange.attempts[-1].error != "context_window":
         return None
     started = time.perf_counter()
     size = prompt_tokens(request)
-    request = shorten(request, int(_SHORTER * size), policy.shorten)
+    request = shorten(request, int(_KEPT_SHARE * size), policy.shorten)
     shorter = prompt_tokens(request)
     exchange.record("shorten", started, {"tokens": size, "left": shorter})
     return request if shorter < size else None

@@ -1,11 +1,11 @@
-"""How each target has been doing: one record a target, for the breaker, the calls in flight and the latency.
+"""The health of each target: one record per target, with its breaker, calls in flight and latency.
 
-What one app's requests can bring about is held against the target for that app alone: it has a small breaker of its
-own there, made at its first failure. The breaker of all opens when several apps fail.
+A failure that an app's requests may have caused counts only for that app: the app has its own breaker at the target,
+created at its first failure. The breaker for all apps opens when several apps fail.
 
-A call takes a `Permit` and reports through it. A report counts only if the breaker has not changed since the
-permit was taken, so that calls from before an outage neither close nor open what came after it. Times are
-seconds of one monotonic clock. Nothing here awaits, so each change is atomic on the event loop.
+A call takes a `Permit` and reports through it. A report counts only if the breaker has not changed since the permit was
+taken, so calls from before an outage do not affect the breaker after it. Times are seconds of one monotonic clock.
+Nothing here awaits, so each change is atomic on the event loop.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MOST_RECORDS = 256
 
 
 class HealthScope(NamedTuple):
-    """Who calls: the app, for the model that it asked for. No app: the calls of all count alike."""
+    """The scope of a call: the app, and the model that it requested. Without an app, all calls count together."""
 
     app: str = ""
     model: str = ""
@@ -43,9 +43,9 @@ ALL = HealthScope()
 
 
 class TargetSnapshot(msgspec.Struct, frozen=True):
-    """What `/health` and the metrics show of a target. `open_for_s` is what is left of the pause.
+    """The state of a target in `/health` and the metrics. `open_for_s` is the rest of the pause.
 
-    `apps_held_back` is how many apps' own breakers are open, whatever the state for the others.
+    `apps_held_back` is the number of apps whose own breaker is open, whatever the state for other apps.
     """
 
     target: str
@@ -59,7 +59,7 @@ class TargetSnapshot(msgspec.Struct, frozen=True):
 
 
 class TargetHealth(Breaker):
-    """The record of one target: the breaker of all, and those of single apps."""
+    """The record of one target: the breaker for all apps, and those of single apps."""
 
     __slots__ = ("in_flight", "key", "longest", "records")
 
@@ -67,36 +67,36 @@ class TargetHealth(Breaker):
         super().__init__()
         self.key = key
         self.in_flight = 0
-        # The longest that any model of the config gives it; None where that is not known.
+        # The longest timeouts that any model of the config sets for it; None if unknown.
         self.longest: Timeouts | None = None
         self.records: dict[Whose, Breaker] = {}
 
     def enter(
         self, now: float, policy: BreakerPolicy, scope: HealthScope = ALL, *, last_resort: bool = False
     ) -> Permit | None:
-        """A permit for one call under `policy`, or None when a breaker doesn't admit it.
+        """Returns a permit for one call under `policy`, or None if a breaker does not admit it.
 
-        A last resort is always let in.
+        A last resort is always admitted.
 
-        The permit must be ended: `finish`, `fail`, `lose` or `release`.
+        The permit must be ended by `finish`, `fail`, `lose` or `release`.
         """
         own = self.own(scope) if self.records else ()
         if not last_resort and not (self.admits(now) and all(record.admits(now) for record in own)):
             return None
         permit = Permit(self, now, policy, scope, own, last_resort)
         self.in_flight += 1
-        self.let_in(permit, now)
+        self.enter_probe(permit, now)
         for record in own:
-            record.let_in(permit, now)
+            record.enter_probe(permit, now)
         return permit
 
     def own(self, scope: HealthScope) -> tuple[Breaker, ...]:
-        """The app's own breakers, as far as there are any."""
+        """The app's own breakers, if any."""
         found = (self.records.get((scope.app, "")), self.records.get((scope.app, scope.model)))
         return tuple(record for record in dict.fromkeys(found) if record is not None)
 
     def record(self, whose: Whose) -> Breaker:
-        """The breaker of `whose`, made when it is first asked for. The one that was not asked for the longest goes."""
+        """The breaker of `whose`, created on first use. Beyond `MOST_RECORDS` removes the least recently used one."""
         found = self.records.pop(whose, None) or Breaker()
         self.records[whose] = found
         if len(self.records) > MOST_RECORDS:
@@ -108,18 +108,20 @@ class TargetHealth(Breaker):
         return max([self.until, *(record.until for record in self.own(scope))])
 
     def score(self, now: float, app: str = "") -> float:
-        """Seconds for `app` to expect: the latency times the calls in flight."""
+        """The expected wait of `app` in seconds: the latency times the calls in flight."""
         own = self.records.get((app, "")) if app else None
-        latency_s = max(self.faded(now), own.faded(now) if own is not None else 0.0, LEAST_LATENCY_S)
+        latency_s = max(
+            self.decayed_latency(now), own.decayed_latency(now) if own is not None else 0.0, LEAST_LATENCY_S
+        )
         return latency_s * (self.in_flight + 1)
 
     def count_failure(self, now: float, policy: BreakerPolicy) -> None:
-        """One more failure that no caller can have brought about."""
+        """Counts one failure that no caller can have caused."""
         self.failures.append(now)
-        self.weigh(now, policy)
+        self.open_if_outage(now, policy)
 
-    def weigh(self, now: float, policy: BreakerPolicy) -> None:
-        """Opens a closed breaker for all when enough failures are not one app's: none counts for more than half."""
+    def open_if_outage(self, now: float, policy: BreakerPolicy) -> None:
+        """Opens the breaker for all apps if there are enough failures; a single app counts for at most half of them."""
         if self.broken:
             return
         counts = [record.recent(now, policy.window_s) for (_, model), record in self.records.items() if not model]
@@ -129,15 +131,15 @@ class TargetHealth(Breaker):
             self.open(now, policy)
 
     def close(self) -> None:
-        """Back to normal for all; an app's own breaker stays as it is."""
+        """Closes the breaker for all apps; an app's own breaker stays as it is."""
         super().close()
         for record in self.records.values():
             record.failures.clear()
 
     def hold_back(self, until: float, whose: Whose | None = None) -> None:
-        """A provider's own retry-after: no calls before `until`; extends a shorter pause, never shortens one.
+        """Applies a provider's retry-after: no calls before `until`. It extends a pause, and never shortens one.
 
-        It holds one app back, and all of them once it was said to two: a limit may be of a request's own size.
+        It holds back one app, and all apps once two have received one: the limit may depend on the request's size.
         """
         if whose is not None:
             record = self.record(whose)
@@ -148,16 +150,16 @@ class TargetHealth(Breaker):
         self.until = max(self.until, until)
 
     def apps_held_back(self, now: float) -> int:
-        """How many apps' own breakers are not closed."""
+        """The number of apps whose own breaker is not closed."""
         return len({app for (app, _), record in self.records.items() if record.state(now) != "closed"})
 
-    def remembered(self) -> int:
-        """How many failures are remembered, of all apps."""
+    def failure_count(self) -> int:
+        """The number of stored failures of all apps."""
         return len(self.failures) + sum(len(record.failures) for record in self.records.values())
 
 
 class Permit:
-    """One call's place in its target's record, from before the call to the reply's end. Ends once."""
+    """The permit of one call, from before the call to the end of the reply. Ends once."""
 
     __slots__ = (
         "_bounds",
@@ -193,12 +195,12 @@ class Permit:
         self._bounds: tuple[Timeouts, Timeouts, bool, bool] | None = None
 
     def bound(self, timeouts: Timeouts, full: Timeouts, *, stream: bool = True, thinks: bool = False) -> None:
-        """How long the call may take, of `full` where the deadline has cut it."""
+        """Sets the timeouts of the call; `full` are those before the deadline shortened them."""
         self._bounds = timeouts, full, stream, thinks
 
     @property
     def timeouts(self) -> tuple[Timeouts, Timeouts] | None:
-        """The call's, and the longest that such a call to the target is given; for one that has failed."""
+        """The call's timeouts, and the longest that any model sets for such a call to the target; None if not set."""
         if self._bounds is None:
             return None
         timeouts, full, stream, thinks = self._bounds
@@ -206,7 +208,7 @@ class Permit:
         return timeouts, full if longest is None else longest.of(stream=stream, thinks=thinks)
 
     def commit(self, now: float) -> None:
-        """The answer has begun. A probe that gets so far closes the breaker, and so does a last resort."""
+        """Reports that the response began. A successful probe closes the breaker, and so does a last resort."""
         self._health.observe(now - self._started, now)
         self._health.answered.add(now, self._policy.window_s)
         if self._health.records:
@@ -216,21 +218,21 @@ class Permit:
         self._close(self._probed())
 
     def finish(self) -> None:
-        """The answer has ended cleanly: earlier openings are forgotten."""
+        """Reports that the response ended cleanly: the next outage starts with the shortest pause again."""
         if self._leave():
             for breaker, epoch in self._epochs.items():
                 if breaker.epoch == epoch:
                     breaker.streak = 0
 
     def fail(self, error: UpstreamError, now: float, blame: Blame = "app") -> None:
-        """The call failed, before or after its commit.
+        """Reports that the call failed, before or after its commit.
 
-        Only kinds that speak of the target's health count, and for whom `blame` says. Another key of the provider
-        says nothing about the target, and a request that it declines shows that it lives.
+        Only errors of the target's health count, against the scope of `blame`. An error that another key may solve does
+        not count, and a rejected request shows that the target works.
         """
         probed = [breaker for breaker in self._epochs if breaker.probe is self]
         closes = self._probed()
-        if not self._leave() or error.another_key or blame == "nobody":
+        if not self._leave() or error.another_key or blame == "none":
             return
         whose = self._whose(blame)
         if error.kind == "rate_limited":
@@ -244,13 +246,13 @@ class Permit:
         self._slow(max(now - self._started, 2.0 * self._latency_s(whose), FAILURE_PENALTY_S), whose, now)
 
     def lose(self, now: float) -> None:
-        """Another attempt answered first: no failure, but it would have taken at least so long."""
+        """Reports that another attempt answered first: not a failure, but the time so far is a minimum latency."""
         whose = self._whose("app")
         if self._leave() and now - self._started > self._latency_s(whose):
             self._slow(now - self._started, whose, now)
 
     def release(self) -> None:
-        """The call was given up for reasons of the caller's. Says nothing about the target. Idempotent."""
+        """Reports that the call was cancelled for a reason unrelated to the target. Idempotent."""
         self._leave()
 
     def _whose(self, blame: Blame) -> Whose | None:
@@ -266,7 +268,7 @@ class Permit:
             breaker.open(now, policy)
         if health in probes:
             if whose is not None:
-                # The next probe is another app's, if there is one: a single app can't keep the target from all.
+                # Another app makes the next probe, if there is one: a single app can't block the target for all.
                 record = self._health.record(whose)
                 if record not in probes:
                     record.open(now, policy)
@@ -282,7 +284,7 @@ class Permit:
         if record not in probes and (record.broken or record.epoch != self._epochs.get(record, 0)):
             return
         record.count_failure(now, self._policy)
-        self._health.weigh(now, self._policy)
+        self._health.open_if_outage(now, self._policy)
 
     def _latency_s(self, whose: Whose | None) -> float:
         if whose is None:
@@ -294,7 +296,7 @@ class Permit:
         (self._health if whose is None else self._health.record(whose)).observe(latency_s, now)
 
     def _probed(self) -> list[Breaker]:
-        """The breakers that this call may close."""
+        """The breakers that success of this call closes."""
         if not self._ended and (self.last_resort or self._health.broken or len(self._epochs) > 1):
             return [
                 breaker
@@ -324,14 +326,14 @@ class HealthBook:
     """The records of all targets. One book serves every dispatcher of the process, across config reloads."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        """`clock` must be the dispatchers' own."""
+        """`clock` must be the clock of the dispatchers."""
         self._clock = clock
         self._targets: dict[str, TargetHealth] = {}
         self._alone = False
         self._longest: Mapping[str, Timeouts] = {}
 
     def target(self, key: str) -> TargetHealth:
-        """The record of the target `provider/model`, made when it is first asked for."""
+        """The record of the target `provider/model`, created on first use."""
         health = self._targets.get(key)
         if health is None:
             health = self._targets[key] = TargetHealth(key)
@@ -339,9 +341,9 @@ class HealthBook:
         return health
 
     def retain(self, longest: Mapping[str, Timeouts], *, alone: bool = False) -> None:
-        """Forgets the targets that a new config no longer names, but for those with calls in flight.
+        """Removes targets that a new config no longer has, except those with calls in flight.
 
-        `longest` is the longest that any model gives each target. `alone` says that there is but one caller.
+        `longest` has the longest timeouts that any model sets for each target. `alone` means there is one caller.
         """
         self._targets = {key: health for key, health in self._targets.items() if key in longest or health.in_flight}
         for key, health in self._targets.items():
@@ -350,11 +352,11 @@ class HealthBook:
         self._alone = alone
 
     def scope(self, app: str, model: str) -> HealthScope:
-        """Whose breakers a call is under: only those of all, where there is but one caller."""
+        """The scope of a call; with a single caller only the breakers for all apps are used."""
         return ALL if self._alone else HealthScope(app, model)
 
     def snapshot(self) -> tuple[TargetSnapshot, ...]:
-        """All targets as they are now."""
+        """The current state of all targets."""
         now = self._clock()
         return tuple(
             TargetSnapshot(
@@ -363,7 +365,7 @@ class HealthBook:
                 in_flight=health.in_flight,
                 latency_s=health.latency_s,
                 open_for_s=max(0.0, health.until - now),
-                recent_failures=health.remembered(),
+                recent_failures=health.failure_count(),
                 times_opened=health.times_opened,
                 apps_held_back=health.apps_held_back(now),
             )

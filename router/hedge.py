@@ -1,4 +1,4 @@
-"""The hedge: a second lane when the first is slow; the first to commit wins and the other is let go."""
+"""The hedge: a second lane when the first is slow. The first to commit wins, and the other is cancelled."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ async def race(
     sleep: Callable[[float], Awaitable[None]],
     discard: Callable[[R], Awaitable[None]],
 ) -> tuple[Attempt, R] | None:
-    """The first lane's answer, or that of a second one which starts `after_s` later if there is none by then.
+    """Returns the result of the first lane, or of a second one that starts if there is none after `after_s` seconds.
 
-    A lane that fails leaves the other running. Nothing is left running or open on any way out.
+    A lane that fails does not stop the other. On every exit, all tasks are done and all replies are closed.
     """
     first: LaneTask[R] = asyncio.create_task(run.lane())
     timer = asyncio.ensure_future(sleep(after_s))
@@ -32,14 +32,14 @@ async def race(
             lanes.append(asyncio.create_task(run.lane("hedge")))
         winner = await _first_to_win(lanes)
     except BaseException:
-        await _let_go(lanes, timer, discard)
+        await _cancel_lanes(lanes, timer, discard)
         raise
     run.won = winner is not None
     try:
-        await _let_go([lane for lane in lanes if lane is not winner], timer, discard)
+        await _cancel_lanes([lane for lane in lanes if lane is not winner], timer, discard)
     except BaseException:
         if winner is not None:
-            await _let_go([winner], timer, discard)
+            await _cancel_lanes([winner], timer, discard)
         raise
     return winner.result() if winner is not None else None
 
@@ -54,10 +54,10 @@ async def _first_to_win(lanes: Iterable[LaneTask[R]]) -> LaneTask[R] | None:
     return None
 
 
-async def _let_go(
+async def _cancel_lanes(
     lanes: list[LaneTask[R]], timer: asyncio.Future[None], discard: Callable[[R], Awaitable[None]]
 ) -> None:
-    """Cancels what runs and waits until it has cleaned up; gives back what was won beside the winner."""
+    """Cancels running lanes and waits for their cleanup; discards the results of finished ones."""
     tasks: list[asyncio.Future[Any]] = [*lanes, timer]
     running = [task for task in tasks if not task.done()]
     for task in running:
@@ -67,7 +67,7 @@ async def _let_go(
             await asyncio.wait(running)
     finally:
         won = [lane.result() for lane in lanes if lane.done() and not lane.cancelled() and lane.exception() is None]
-        # Each in a task of its own, so that a second cancellation of ours can't keep one from being closed.
+        # Each in its own task, so that a second cancellation of this task can't prevent a close.
         closing = [asyncio.ensure_future(discard(answer[1])) for answer in won if answer is not None]
         if closing:
             await asyncio.wait(closing)

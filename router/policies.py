@@ -1,4 +1,4 @@
-"""What the config says about a model, as the router wants it."""
+"""Builds the router's policies from the config of models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def route_policy(name: str, model: ModelConfig) -> RoutePolicy:
-    """How requests for the model `name` are sent."""
+    """The policy for requests of the model `name`."""
     return RoutePolicy(
         name=name,
         targets=tuple(
@@ -39,7 +39,7 @@ def route_policy(name: str, model: ModelConfig) -> RoutePolicy:
 
 
 def longest_timeouts(config: Config) -> dict[str, Timeouts]:
-    """The longest that any model gives each target, by `provider/model`."""
+    """The longest timeouts that any model sets for each target, by `provider/model`."""
     found: dict[str, Timeouts] = {}
     for name, model in config.models.items():
         policy = route_policy(name, model)

@@ -1,4 +1,4 @@
-"""What an operator decides about a model: its targets, and what happens when one of them fails."""
+"""The policy of a model: its targets, and what happens when one of them fails."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ FALLEN_BACK_ON: frozenset[ErrorKind] = RETRIED | {"auth", "context_window", "not
 
 
 class TargetPolicy(msgspec.Struct, frozen=True):
-    """A provider and its model. Lower `priority` comes first; `weight` >= 0 counts among equals (0: only as fallback).
+    """A provider and its model. Lower `priority` comes first; `weight` >= 0 applies among equals (0: only as fallback).
 
-    `context_window` is in tokens; None where it is not known.
+    `context_window` is in tokens; None if unknown.
     """
 
     provider: str
@@ -33,7 +33,7 @@ class TargetPolicy(msgspec.Struct, frozen=True):
     key: str = ""
     """`provider/model`: the unit of health."""
     thinks: bool = False
-    """Whether its model thinks before its first word, unless it is told not to."""
+    """Whether its model reasons before its first token, unless the request disables it."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "key", f"{self.provider}/{self.model}")
@@ -41,9 +41,9 @@ class TargetPolicy(msgspec.Struct, frozen=True):
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """The same target again: at most `attempts` (>= 1) calls per target, for the kinds in `on`.
+    """Retries on the same target: at most `attempts` (>= 1) calls per target, for the kinds in `on`.
 
-    The pause is drawn from [0, backoff_s * 2**n), n counting from 0, and no draw exceeds `max_backoff_s`.
+    The pause is random in [0, backoff_s * 2**n), with n from 0, and never exceeds `max_backoff_s`.
     """
 
     attempts: int = 2
@@ -53,9 +53,9 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 class BreakerPolicy(msgspec.Struct, frozen=True):
-    """Opens after `failures` (>= 1) failures in `window_s` that are `share` of its calls too.
+    """A breaker opens after `failures` (>= 1) failures in `window_s`, if they are also `share` of its calls.
 
-    It is probed at pauses that grow up to `cooldown_s`.
+    Pauses between probes grow up to `cooldown_s`.
     """
 
     failures: int = 5
@@ -65,12 +65,12 @@ class BreakerPolicy(msgspec.Struct, frozen=True):
 
 
 class RoutePolicy(msgspec.Struct, frozen=True):
-    """Everything that dispatching a request for the model `name` needs to know.
+    """Everything that is needed to dispatch a request for the model `name`.
 
-    `hedge_after_s` starts the next target when no content has come by then; None never does.
-    `deadline_s` bounds all attempts together, up to the first word; None leaves it to their number and their timeouts.
-    `fallback_on_refusal` also sends what a provider's content policy declined to the next target.
-    `shorten` is the way in which a conversation that is too long for all targets is made shorter; None never does.
+    `hedge_after_s` starts the next target if there is no content by then; None disables hedging.
+    `deadline_s` limits all attempts together, up to the first token; None means no limit.
+    `fallback_on_refusal` sends requests that a provider's content policy declined to the next target.
+    `shorten` is how to shorten a conversation that is too long for all targets; None disables it.
     """
 
     name: str
@@ -86,35 +86,37 @@ class RoutePolicy(msgspec.Struct, frozen=True):
     unsupported: Unsupported | None = None
     shorten: Way | None = None
     keys: tuple[str, ...] = ()
-    """Of the targets."""
+    """The keys of the targets."""
     windows: dict[str, int] = {}
-    """Of those targets whose context window is known, by their keys."""
+    """The known context windows, by the target's key."""
     refusal_falls_back: bool = False
     """Whether a declined request goes to the next target."""
     fitted: dict[tuple[bool, bool], Timeouts] = {}
-    """`timeouts` as a call has them: by whether it streams, and whether its model thinks first."""
+    """The timeouts of a call, by whether it streams, and whether its model reasons first."""
 
     def __post_init__(self) -> None:
-        """What follows from the rest is found out once, and not with each request."""
-        found = msgspec.structs.force_setattr
-        found(self, "keys", tuple(target.key for target in self.targets))
-        found(self, "windows", {target.key: target.context_window for target in self.targets if target.context_window})
+        """Computes derived fields once, instead of for each request."""
+        set_field = msgspec.structs.force_setattr
+        set_field(self, "keys", tuple(target.key for target in self.targets))
+        set_field(
+            self, "windows", {target.key: target.context_window for target in self.targets if target.context_window}
+        )
         ways = [(stream, thinks) for stream in (False, True) for thinks in (False, True)]
-        found(self, "fitted", {way: self.timeouts.of(stream=way[0], thinks=way[1]) for way in ways})
-        found(self, "refusal_falls_back", self.fallback_on_refusal or "refusal" in self.fallback_on)
+        set_field(self, "fitted", {way: self.timeouts.of(stream=way[0], thinks=way[1]) for way in ways})
+        set_field(self, "refusal_falls_back", self.fallback_on_refusal or "refusal" in self.fallback_on)
 
     def room(self, answer_tokens: int) -> int | None:
-        """How many tokens of a prompt the largest window holds beside such an answer; None where one is not known."""
+        """The most prompt tokens that fit the largest window with such a response; None if a window is unknown."""
         windows = [target.context_window for target in self.targets]
         known = [window for window in windows if window is not None]
         return max(known) - answer_tokens if len(known) == len(windows) and known else None
 
     def retries(self, kind: ErrorKind) -> bool:
-        """Whether the same target is asked again. A request that a provider calls wrong stays wrong."""
+        """Whether to retry the same target. A request that a provider rejects as invalid is never retried."""
         return kind != "bad_request" and kind in self.retry.on
 
     def falls_back(self, kind: ErrorKind) -> bool:
-        """Whether the next target is asked. A refusal goes to another, perhaps laxer, model only when asked for."""
+        """Whether to try the next target. A refusal goes to another, perhaps laxer, model only if configured."""
         if kind == "refusal":
             return self.refusal_falls_back
         return kind != "bad_request" and kind in self.fallback_on

@@ -1,4 +1,4 @@
-"""One dispatch: the targets in their order, and the loop over them and their attempts, up to the commit."""
+"""One dispatch: the ordered targets, and the loop over targets and attempts up to the commit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MAX_KEY_CHANGES = 8
 
 R = TypeVar("R")
 Reason: TypeAlias = Literal["first", "retry", "fallback", "hedge"]
-# What an attempt does. It commits its permit when the answer begins; when it raises, it leaves nothing open.
+# The call of an attempt. It commits its permit when the response begins; if it raises, it leaves nothing open.
 Act: TypeAlias = Callable[[Provider, UpstreamCall, Permit], Awaitable[R]]
 
 
@@ -49,10 +49,11 @@ UNKNOWN_PROVIDER = "unknown provider"
 
 
 class TargetPlan:
-    """Gives out each target at most once, with its provider and a permit that the taker must end."""
+    """Hands out each target at most once, with its provider and a permit that the caller must end."""
 
     __slots__ = (
         "_book",
+        "_clock",
         "_exchange",
         "_excludes",
         "_policy",
@@ -63,7 +64,6 @@ class TargetPlan:
         "_taken",
         "_targets",
         "_too_small",
-        "_works",
         "skipped",
     )  # fmt: skip
 
@@ -73,22 +73,22 @@ class TargetPlan:
         providers: Mapping[str, Provider],
         book: HealthBook,
         exchange: Exchange,
-        works: ClockAndRandom,
+        clock: ClockAndRandom,
         prompt_tokens: int | None,
         excludes: Callable[[str], str] | None = None,
     ) -> None:
-        """`excludes` says why a target may not be asked at all, not even as a last resort; empty where it may."""
+        """`excludes` returns why a target must not be called, not even as a last resort; empty if it may be called."""
         self._excludes = excludes
         self._policy = policy
         self._scope = book.scope(exchange.caller.app if exchange.caller is not None else "", policy.name)
         self._targets: Sequence[TargetPolicy] = policy.targets
         if len(self._targets) > 1:
-            now, app = works.clock(), self._scope.app
-            self._targets = order_targets(policy.targets, policy.strategy, book, now, works.random, app)
+            now, app = clock.clock(), self._scope.app
+            self._targets = order_targets(policy.targets, policy.strategy, book, now, clock.random, app)
         self._providers = providers
         self._book = book
         self._exchange = exchange
-        self._works = works
+        self._clock = clock
         self._prompt_tokens = prompt_tokens
         self._position = 0
         self._too_small = 0
@@ -96,9 +96,9 @@ class TargetPlan:
         self.skipped: list[tuple[TargetPolicy, str]] = []
 
     def take(self) -> tuple[TargetPolicy, Provider, Permit] | None:
-        """The next target that may be called; records those that are passed over. None: none is left.
+        """Returns the next target that may be called, and records skipped ones; None if none is left.
 
-        When every target was passed over, gives one as a last resort.
+        If every target was skipped, returns one as a last resort.
         """
         while self._position < len(self._targets):
             target = self._targets[self._position]
@@ -116,27 +116,27 @@ class TargetPlan:
         return None if self._taken else self._last_resort()
 
     def enter(self, target: TargetPolicy, *, last_resort: bool = False) -> Permit | None:
-        """A permit for one call to `target`; None when its breaker doesn't admit it."""
+        """Returns a permit for one call to `target`; None if its breaker does not admit it."""
         health = self._book.target(target.key)
-        return health.enter(self._works.clock(), self._policy.breaker, self._scope, last_resort=last_resort)
+        return health.enter(self._clock.clock(), self._policy.breaker, self._scope, last_resort=last_resort)
 
-    def outgrown(self, target: TargetPolicy) -> None:
-        """The prompt was too long for `target`: only larger windows, and unknown ones, may follow."""
+    def require_larger_window(self, target: TargetPolicy) -> None:
+        """Skips further targets whose window is not larger than that of `target`; unknown windows may follow."""
         self._too_small = max(self._too_small, target.context_window or 0)
 
     def cooldown_s(self) -> float | None:
-        """Seconds until the first of the targets that were passed over may be called again."""
-        now = self._works.clock()
+        """Seconds until the first of the skipped targets may be called again; None if no breaker is open."""
+        now = self._clock.clock()
         ends = [self._held_until(target) for target, reason in self.skipped if reason == BREAKER_OPEN]
         return min((end - now for end in ends if end > now), default=None)
 
     def excluded(self) -> list[tuple[str, str]]:
-        """The targets that were not asked for want of a price, with the reason."""
+        """The targets that were skipped because they have no price, with the reason."""
         return [(target.key, reason) for target, reason in self.skipped if reason.startswith(NO_PRICE)]
 
     def note(self, step: str, target: TargetPolicy, reason: str) -> None:
-        """Records a decision on the ledger."""
-        self._exchange.record(step, self._works.clock(), {"target": target.key, "reason": reason})
+        """Records a decision in the request record."""
+        self._exchange.record(step, self._clock.clock(), {"target": target.key, "reason": reason})
 
     def _held_until(self, target: TargetPolicy) -> float:
         return self._book.target(target.key).held_until(self._scope)
@@ -152,10 +152,9 @@ class TargetPlan:
         return WINDOW_NOT_LARGER if window <= self._too_small else ""
 
     def _last_resort(self) -> tuple[TargetPolicy, Provider, Permit] | None:
-        """The target whose cooldown ends first, else the one with the largest window.
+        """The skipped target whose cooldown ends first, else the one with the largest window.
 
-        A breaker saves time on the way to a better target, and an estimate of tokens may err: where there is no
-        better target, asking is right.
+        Breakers and token estimates only save time when there is a better target; without one, a call is worth a try.
         """
         cooling = [target for target, reason in self.skipped if reason == BREAKER_OPEN]
         small = [target for target, reason in self.skipped if reason == WINDOW_TOO_SMALL]
@@ -176,7 +175,7 @@ class TargetPlan:
 
 
 def cut_to_deadline(full: Timeouts, left_s: float, *, stream: bool) -> Timeouts:
-    """`full` where `left_s` are left for all attempts: up to a stream's first token, else for the whole answer."""
+    """Shortens `full` to the time left for all attempts: up to a stream's first token, else for the full response."""
     if not stream:
         return full if left_s >= full.total_s else msgspec.structs.replace(full, total_s=max(0.0, left_s))
     if left_s >= max(full.first_token_s, full.alive_first_token_s):
@@ -190,8 +189,8 @@ def cut_to_deadline(full: Timeouts, left_s: float, *, stream: bool) -> Timeouts:
 
 
 class AttemptOptions(NamedTuple):
-    """How the attempts are made: streamed or not, where their transcripts go, what each must be covered by before it is
-    made, and whether their models are to think before the first word (None: as each does by itself).
+    """Options of attempts: whether to stream, the list for their transcripts, a call that reserves the cost of each
+    attempt before it is sent, and whether the request asks for reasoning (None: the model's default).
     """
 
     stream: bool
@@ -203,36 +202,47 @@ class AttemptOptions(NamedTuple):
 class Run(Generic[R]):
     """The state of one dispatch. Its lanes (one, or two with a hedge) take targets from the same plan."""
 
-    __slots__ = ("_act", "_deadline", "_exchange", "_failures", "_halted", "_options", "_plan", "_policy", "_started",
-                 "_works", "won")  # fmt: skip
+    __slots__ = (
+        "_act",
+        "_clock",
+        "_deadline",
+        "_exchange",
+        "_failures",
+        "_halted",
+        "_options",
+        "_plan",
+        "_policy",
+        "_started",
+        "won",
+    )  # fmt: skip
 
     def __init__(
         self,
         policy: RoutePolicy,
         plan: TargetPlan,
         exchange: Exchange,
-        works: ClockAndRandom,
+        clock: ClockAndRandom,
         act: Act[R],
         options: AttemptOptions,
     ) -> None:
         self._policy = policy
         self._plan = plan
         self._exchange = exchange
-        self._works = works
+        self._clock = clock
         self._act = act
         self._options = options
-        self._deadline = math.inf if policy.deadline_s is None else works.clock() + policy.deadline_s
+        self._deadline = math.inf if policy.deadline_s is None else clock.clock() + policy.deadline_s
         self._started = False
         self._halted = False
         self._failures: list[Failure] = []
         self.won = False
 
     async def lane(self, reason: Reason = "first") -> tuple[Attempt, R] | None:
-        """Tries target after target until one answers. None: none is left, or none may follow.
+        """Tries targets until one answers; returns None if none is left or no other may follow.
 
-        Raises what is no attempt's failure (a mistake of ours, a cancellation).
+        Raises errors that are not an attempt's failure (a bug, a cancellation).
         """
-        while not self._halted and not self._late() and (choice := self._plan.take()) is not None:
+        while not self._halted and not self._deadline_passed() and (choice := self._plan.take()) is not None:
             target, provider, permit = choice
             result = await self._try_target(target, provider, permit, reason)
             if result is not None:
@@ -248,14 +258,14 @@ class Run(Generic[R]):
                 return PriceUnknown([target for target, _ in excluded])
             return InternalFault(f"no target of model {self._policy.name!r} can be called")
         skipped = [(target.key, reason) for target, reason in self._plan.skipped]
-        # Where another target would have followed, its caller hears why none did.
+        # If another target would have followed, the error explains why none did.
         alone = self._halted or not excluded
         return combine(self._failures, skipped, self._plan.cooldown_s(), self._policy.name, alone=alone)
 
     async def _try_target(
         self, target: TargetPolicy, provider: Provider, permit: Permit, reason: Reason
     ) -> tuple[Attempt, R] | None:
-        """The attempts at one target. None: they failed."""
+        """Makes the attempts at one target; returns None if all failed."""
         allowed = 1 if permit.last_resort else self._policy.retry.attempts
         attempts, key_changes, pause_s = 1, 0, 0.0
         while True:
@@ -266,7 +276,7 @@ class Run(Generic[R]):
                 self._failures.append((attempt, unsupported))
                 return None
             except (BudgetSpent, NotAllowed) as refused:
-                # No other target would be covered either.
+                # The budget covers no other target either.
                 self._failures.append((attempt, refused))
                 self._halted = True
                 return None
@@ -277,14 +287,18 @@ class Run(Generic[R]):
                 key_changes, pause_s = key_changes + 1, 0.0
             elif attempts < allowed and (pause := self._pause_s(target, error, attempts)) is not None:
                 attempts, pause_s = attempts + 1, pause
-                await self._works.sleep(pause)
+                await self._clock.sleep(pause)
             else:
                 break
-            again = None if self._halted or self._late() else self._plan.enter(target, last_resort=permit.last_resort)
+            again = (
+                None
+                if self._halted or self._deadline_passed()
+                else self._plan.enter(target, last_resort=permit.last_resort)
+            )
             if again is None:
                 break
             permit, reason = again, "retry"
-        self._give_up(target, error)
+        self._decide_fallback(target, error)
         return None
 
     async def _attempt(self, target: TargetPolicy, provider: Provider, permit: Permit, attempt: Attempt) -> R:
@@ -311,12 +325,12 @@ class Run(Generic[R]):
             raise
 
     def _end(self, attempt: Attempt, permit: Permit, error: BaseException, call: UpstreamCall, *, cut: bool) -> None:
-        """The attempt ended without an answer: writes it down and gives the permit back. `cut`: by the deadline."""
-        now = self._works.clock()
+        """Records an attempt that failed, and ends its permit. `cut`: the deadline shortened its timeouts."""
+        now = self._clock.clock()
         if isinstance(error, TimedOut):
             explain_timeout(self._policy, call, error)
         if isinstance(error, TimedOut) and cut and self._failures:
-            # Attempts before it had used the time up: that says nothing about this target.
+            # Earlier attempts used up the time, so this timeout does not count against the target.
             permit.release()
         elif isinstance(error, UpstreamError):
             permit.fail(error, now, blame(error, call.transcript, permit.timeouts, stream=self._options.stream))
@@ -338,33 +352,33 @@ class Run(Generic[R]):
             dialect=provider.dialect,
             number=len(attempts) + 1,
             reason=reason,
-            started=self._works.clock(),
+            started=self._clock.clock(),
             waited_s=waited_s,
             span_id=token_hex(8),
         )
         attempts.append(attempt)
         return attempt
 
-    def _late(self) -> bool:
-        """Whether the deadline has passed; before the first attempt it is never too late."""
-        return self._started and self._works.clock() >= self._deadline
+    def _deadline_passed(self) -> bool:
+        """Whether the deadline has passed; always false before the first attempt."""
+        return self._started and self._clock.clock() >= self._deadline
 
     def _pause_s(self, target: TargetPolicy, error: UpstreamError, attempts: int) -> float | None:
-        """Seconds to wait before attempt number `attempts` + 1 at the same target; None: there is to be none."""
+        """Seconds to wait before attempt number `attempts` + 1 at the same target; None: no further attempt."""
         retry = self._policy.retry
         if not self._policy.retries(error.kind) or not error.may_be_repeated:
             return None
         ceiling_s = min(retry.max_backoff_s, retry.backoff_s * 2.0 ** min(attempts - 1, 32))
-        asked_s = error.retry_after_s or 0.0
-        pause_s = asked_s + self._works.random.random() * ceiling_s
-        if asked_s > retry.max_backoff_s or pause_s >= self._deadline - self._works.clock():
+        retry_after_s = error.retry_after_s or 0.0
+        pause_s = retry_after_s + self._clock.random.random() * ceiling_s
+        if retry_after_s > retry.max_backoff_s or pause_s >= self._deadline - self._clock.clock():
             self._plan.note("dispatch.no_retry", target, "the wait would be too long")
             return None
         return pause_s
 
-    def _give_up(self, target: TargetPolicy, error: UpstreamError) -> None:
-        """After the target's last attempt: says whether another target may follow."""
+    def _decide_fallback(self, target: TargetPolicy, error: UpstreamError) -> None:
+        """Decides after a target's last attempt whether another target may follow."""
         if not self._policy.falls_back(error.kind):
             self._halted = True
         elif isinstance(error, ContextWindowExceeded) and not isinstance(error, RequestTooLarge):
-            self._plan.outgrown(target)
+            self._plan.require_larger_window(target)

@@ -1,4 +1,4 @@
-"""A conversation that is too long for every target made shorter: turns go, at last the middle of the longest text."""
+"""Shortens a conversation that is too long for every target: drops turns, then cuts the middle of the longest text."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from contract.messages import ChatRequest, Message, Part, Text, ToolResult
 from contract.prompt_tokens import prompt_tokens
 
 Way: TypeAlias = Literal["oldest", "middle"]
-LEFT_OUT = "\n[... left out, for it was too long ...]\n"
-# A text is not cut below so many letters.
-_LEAST_LETTERS = 400
+LEFT_OUT = "\n[... removed because the text is too long ...]\n"
+# A text is not cut below this number of characters.
+_LEAST_CHARACTERS = 400
 _SHRINK = 0.7
 
 
 def shorten(request: ChatRequest, tokens: int, way: Way) -> ChatRequest:
-    """The request with a prompt of at most `tokens` (estimated), as far as that is possible.
+    """Shortens the prompt to `tokens` (estimated), as far as possible.
 
-    Instructions and the last question, with what follows it, stay. `oldest` lets the first turns go first, `middle`
-    those between the first and the last. A turn goes whole, with its calls and what the tools said to them.
+    Instructions and the last turn stay. `oldest` drops the first turns first, `middle` those between the first and the
+    last. A turn is dropped completely, with its tool calls and tool results.
     """
     turns = _turns(request.messages)
     while len(turns) > 1 and prompt_tokens(_with(request, turns)) > tokens:
@@ -36,7 +36,7 @@ def shorten(request: ChatRequest, tokens: int, way: Way) -> ChatRequest:
 
 
 def _turns(messages: tuple[Message, ...]) -> list[list[Message]]:
-    """What a user says with all that follows up to the next time. Instructions are left out here: they stay."""
+    """Turns: each begins with a user message. Without instructions, which are never dropped."""
     turns: list[list[Message]] = []
     for message in messages:
         if message.role == "system":
@@ -48,13 +48,13 @@ def _turns(messages: tuple[Message, ...]) -> list[list[Message]]:
 
 
 def _with(request: ChatRequest, turns: list[list[Message]]) -> ChatRequest:
-    kept = {id(message) for turn in turns for message in turn}
-    messages = tuple(each for each in request.messages if each.role == "system" or id(each) in kept)
+    remaining = {id(message) for turn in turns for message in turn}
+    messages = tuple(each for each in request.messages if each.role == "system" or id(each) in remaining)
     return msgspec.structs.replace(request, messages=messages)
 
 
 def _cut_longest(request: ChatRequest, share: float) -> ChatRequest | None:
-    """The longest text, said or told by a tool, without its middle; None where all texts are short."""
+    """Cuts the middle of the longest text of a message or tool result; None if all texts are short."""
     length, place, part_place = max(
         (
             (len(_text(part)), place, part_place)
@@ -63,12 +63,12 @@ def _cut_longest(request: ChatRequest, share: float) -> ChatRequest | None:
         ),
         default=(0, 0, 0),
     )
-    if length <= _LEAST_LETTERS:
+    if length <= _LEAST_CHARACTERS:
         return None
     message = request.messages[place]
     part = message.parts[part_place]
     text = _text(part)
-    left = max(_LEAST_LETTERS // 2, int(length * min(_SHRINK, share)) - len(LEFT_OUT))
+    left = max(_LEAST_CHARACTERS // 2, int(length * min(_SHRINK, share)) - len(LEFT_OUT))
     head = left // 2
     cut = text[:head] + LEFT_OUT + text[length - (left - head) :]
     new = (

@@ -16,10 +16,10 @@ _priority = attrgetter("priority")
 def order_targets(
     targets: tuple[TargetPolicy, ...], strategy: Strategy, book: HealthBook, now: float, random: Random, app: str = ""
 ) -> Sequence[TargetPolicy]:
-    """All targets, the first to try first.
+    """Returns all targets in the order to try them.
 
-    `priority` keeps the listed order, `weighted` draws by weight without replacement, `least_busy` takes the fewest
-    calls in flight, `fastest` the better of two drawn at random (power of two choices, Mitzenmacher 2001).
+    `priority` keeps the listed order, `weighted` draws by weight without replacement, `least_busy` sorts by calls in
+    flight, `fastest` takes the better of two random targets (power of two choices, Mitzenmacher 2001).
     """
     if len(targets) == 1:
         return targets

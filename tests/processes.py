@@ -164,7 +164,7 @@ class Upstream:
         self.url = f"http://127.0.0.1:{port}"
 
     def requests(self) -> list[dict[str, Any]]:
-        """The last thousand, see `docs/simulator.md`."""
+        """The last thousand, see `docs/concepts/simulator.md`."""
         listed: list[dict[str, Any]] = asyncio.run(ask(self.port, b"", path="/__requests")).json()
         return listed
 

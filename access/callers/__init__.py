@@ -1,1 +1,1 @@
-"""Who calls, and what they may: keys, tokens, and what the database adds to the file."""
+"""Callers and their permissions: keys, tokens, and apps from the file and the database."""

@@ -1,4 +1,4 @@
-"""Who may call and how much, from the config and from what the database adds to it: callers with their rules."""
+"""The directory of callers with their limits and budgets, from the config and the database."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from config.root import Config
 
 _COUNTED: tuple[LimitMetric, ...] = ("requests", "tokens", "input_tokens", "output_tokens")
-# A thousand million dollars: nobody spends it, and every counter can add it up.
+# A billion dollars: more than any budget, and small enough for every counter.
 _MOST_MONEY = 1_000_000_000 * NANO
-# What is limited at a time, and the option that says so.
+# Limits of concurrency, and their options.
 _CONCURRENCY: dict[LimitMetric, str] = {"parallel": "max_concurrent", "streams": "streams"}
-# What an app's options may say that is made while it runs: all but keys, which are in a table of their own.
+# The options of apps, teams and organisations in the database; keys of apps have their own table.
 _STRUCTS: dict[str, type[AppConfig | TeamConfig | OrganisationConfig]] = {
     "app": AppConfig,
     "team": TeamConfig,
@@ -51,7 +51,7 @@ _STRUCTS: dict[str, type[AppConfig | TeamConfig | OrganisationConfig]] = {
 def rules_of(
     limits: LimitsConfig | None, budgets: Iterable[BudgetConfig], currencies: Mapping[str, Decimal]
 ) -> tuple[LimitRule, ...]:
-    """The rules that a scope's limits and budgets make."""
+    """The rules of a scope's limits and budgets."""
     rules: list[LimitRule] = []
     if limits is not None:
         strict = limits.when_unreachable == "deny"
@@ -96,8 +96,8 @@ def _budget(budget: BudgetConfig, number: int, currencies: Mapping[str, Decimal]
     )
 
 
-def bounds_of(scope: Scope, name: str, rules: Iterable[LimitRule]) -> tuple[ScopedRule, ...]:
-    """The rules as somebody's."""
+def scoped_rules_of(scope: Scope, name: str, rules: Iterable[LimitRule]) -> tuple[ScopedRule, ...]:
+    """The rules with their scope and name."""
     return tuple(ScopedRule(scope, name, rule) for rule in rules)
 
 
@@ -108,12 +108,12 @@ def limits_by_name(config: Config, section: str) -> dict[str, tuple[ScopedRule, 
     for name, each in getattr(config, section).items():
         limits = getattr(each, "limits", None)
         if limits is not None:
-            found[name] = bounds_of(scope, name, rules_of(limits, (), {}))
+            found[name] = scoped_rules_of(scope, name, rules_of(limits, (), {}))
     return found
 
 
 class CallerDirectory:
-    """Callers of one config. What the database says follows its copy; the YAML's names come first."""
+    """Callers of one config. Entries of the YAML take precedence over those of the database, which are kept current."""
 
     def __init__(self, config: Config, stored: StoredKeys | None = None) -> None:
         self._config = config
@@ -124,58 +124,58 @@ class CallerDirectory:
         self._of_tokens: dict[tuple[str, str], Caller] = {}
         self._seen = -1
         self._strict: dict[bool, list[str]] = {}
-        # Whether anybody may call without a key.
+        # Whether callers without a key are allowed.
         self.is_open = config.access == "open"
-        self._follow()
+        self._refresh()
 
     def key_ring(self, tokens: TokenCallers | None = None) -> KeyRing:
-        """Finds callers."""
+        """Returns the key ring of all callers."""
         config = self._config
         callers: dict[bytes, Caller] = {}
         for name, app in config.apps.items():
             for digest in app.key_digests:
-                # A key of the YAML has no name: the beginning of its digest says which it is.
+                # A key of the YAML has no name: the beginning of its digest identifies it.
                 callers[bytes.fromhex(digest)] = self.caller(name, app, key=f"yaml-{digest[:10]}")
         stored = StoredCallers(self._stored, self.of_key) if self._stored is not None else None
         anonymous = Caller("anonymous") if config.access == "open" else None
         return KeyRing(callers, anonymous, stored, tokens)
 
     def app(self, name: str) -> AppConfig | None:
-        """The app of that name, of the YAML or the database."""
-        self._follow()
+        """The app of that name, from the YAML or the database; None if unknown."""
+        self._refresh()
         declared = self._config.apps.get(name)
         if declared is not None:
             return declared
         stored = self._parties.get(("app", name))
-        return stored if stored is not None and self._is_whole(stored) else None
+        return stored if stored is not None and self._has_parents(stored) else None
 
-    def _is_whole(self, app: AppConfig) -> bool:
-        """Whether what is above an app is there: its limits and budgets must not go without anybody's wish."""
+    def _has_parents(self, app: AppConfig) -> bool:
+        """Whether an app's team and organisation exist: without them, their limits would silently not apply."""
         if app.team is None:
             return True
-        team = self._above("team", app.team)
+        team = self._parent("team", app.team)
         if team is None or not team.organisation:
             return team is not None
-        return self._above("organisation", team.organisation) is not None
+        return self._parent("organisation", team.organisation) is not None
 
-    def _above(self, kind: str, name: str) -> Any:
+    def _parent(self, kind: str, name: str) -> Any:
         declared: Mapping[str, Any] = getattr(self._config, f"{kind}s")
         return declared.get(name) or self._parties.get((kind, name))
 
     def apps(self) -> list[str]:
-        """All names, in their order."""
-        self._follow()
+        """The names of all apps, sorted."""
+        self._refresh()
         return sorted({*self._config.apps, *(name for kind, name in self._parties if kind == "app")})
 
     @property
-    def knows_callers(self) -> bool:
-        """Whether anybody may call whom the database need not know."""
+    def has_other_callers(self) -> bool:
+        """Whether there may be callers that do not depend on the database."""
         declared = any(app.key_digests for app in self._config.apps.values())
         return self.is_open or bool(self._config.identity) or declared
 
     def strict_apps(self, *, money_only: bool) -> list[str]:
-        """Those who are refused while their rules (`money_only`: their budgets) can't be counted."""
-        self._follow()
+        """The apps that are refused while their rules (`money_only`: their budgets) can't be counted."""
+        self._refresh()
         if money_only not in self._strict:
             self._strict[money_only] = [name for name in self.apps() if self._is_strict(name, money_only)]
         return self._strict[money_only]
@@ -185,21 +185,21 @@ class CallerDirectory:
         if app is None:
             return False
         caller = self.caller(name, app, key="any")
-        rules = [*(bound.rule for bound in caller.rules), *caller.user_rules]
+        rules = [*(scoped.rule for scoped in caller.rules), *caller.user_rules]
         return any(rule.strict and not rule.soft and (rule.what == "spend" or not money_only) for rule in rules)
 
-    def known_bounds(self) -> list[ScopedRule]:
-        """The rules of all organisations, teams, apps and keys that are known; users' under their app's name."""
-        bounds: list[ScopedRule] = []
+    def known_rules(self) -> list[ScopedRule]:
+        """The rules of all known organisations, teams, apps and keys; users' rules have the app's name."""
+        scoped_rules: list[ScopedRule] = []
         for name in self.apps():
             app = self.app(name)
             if app is None:
                 continue
             caller = self.caller(name, app)
-            bounds += [*caller.rules, *bounds_of("user", name, caller.user_rules)]
+            scoped_rules += [*caller.rules, *scoped_rules_of("user", name, caller.user_rules)]
             for key in self._keys_of(name, app) if app.per_key.budget else ():
-                bounds += [each for each in self.caller(name, app, key).rules if each.scope == "key"]
-        return bounds
+                scoped_rules += [each for each in self.caller(name, app, key).rules if each.scope == "key"]
+        return scoped_rules
 
     def _keys_of(self, name: str, app: AppConfig) -> Iterable[str]:
         yield from (f"yaml-{digest[:10]}" for digest in app.key_digests)
@@ -208,12 +208,12 @@ class CallerDirectory:
             yield from (record.id for record in self._stored.of_app(name))
 
     def of_key(self, record: StoredKey) -> Caller | None:
-        """The caller of a key that was made while it runs; None where its app is no more."""
-        self._follow()
+        """The caller of a database key; None if its app was removed or its options can't be read."""
+        self._refresh()
         if record.id not in self._callers:
             app, options = self.app(record.app), read_key_options(record.options, self._config.surfaces)
             if options is None:
-                structlog.get_logger().error("a key's options can't be read: it is refused", key=record.id)
+                structlog.get_logger().error("the options of a key can't be read: it is refused", key=record.id)
             made = self.caller(record.app, app, key=record.id) if app is not None and options is not None else None
             self._callers[record.id] = narrowed(made, options or {}) if made is not None else None
         return self._callers[record.id]
@@ -223,7 +223,7 @@ class CallerDirectory:
         name = identity.app if identity.app is not None else claims.get(identity.app_claim)
         app = self.app(name) if isinstance(name, str) else None
         if app is None or not isinstance(name, str):
-            raise Unauthenticated("The token names no app that is known here")
+            raise Unauthenticated("The token does not name a known app")
         if identity.team_claim:
             teams = claims.get(identity.team_claim)
             named = teams if isinstance(teams, list) else [teams]
@@ -237,12 +237,12 @@ class CallerDirectory:
         return _with_user(caller, str(user)[:128] if isinstance(user, str | int) else "")
 
     def caller(self, name: str, app: AppConfig, key: str = "") -> Caller:
-        """The caller that an app is, with all rules that bind it."""
+        """The caller for an app, with all rules that apply to it."""
         currencies = self._config.currencies
         team_name = app.team or ""
-        team = self._above("team", team_name)
+        team = self._parent("team", team_name)
         organisation_name = (team.organisation or "") if team is not None else ""
-        organisation = self._above("organisation", organisation_name)
+        organisation = self._parent("organisation", organisation_name)
         rules: list[ScopedRule] = []
         scopes: tuple[tuple[Scope, str, ShareConfig | None], ...] = (
             ("organisation", organisation_name, organisation),
@@ -252,7 +252,7 @@ class CallerDirectory:
         )
         for scope, whose, each in scopes:
             if each is not None:
-                rules += bounds_of(scope, whose, rules_of(each.limits, each.budget, currencies))
+                rules += scoped_rules_of(scope, whose, rules_of(each.limits, each.budget, currencies))
         return Caller(
             name,
             app.allowed,
@@ -267,7 +267,7 @@ class CallerDirectory:
             networks=tuple(map(ipaddress.ip_network, app.networks)),
         )
 
-    def _follow(self) -> None:
+    def _refresh(self) -> None:
         if self._stored is None or self._stored.changed == self._seen:
             return
         self._seen = self._stored.changed
@@ -280,30 +280,30 @@ class CallerDirectory:
                 )
                 _check_budgets(made, self._config)
             except (KeyError, ValueError):
-                # Of a later version, spoilt, or in a currency that the file has no more: nobody goes without a budget.
-                structlog.get_logger().error("options can't be read: its apps are refused", kind=party.kind,
-                                             name=party.name)  # fmt: skip
+                # Of a later version, damaged, or in a removed currency: its apps are refused rather than unlimited.
+                structlog.get_logger().error("options can't be read: the apps they apply to are refused",
+                                             kind=party.kind, name=party.name)  # fmt: skip
                 continue
             self._parties[party.kind, party.name] = made
 
 
 def check_options(kind: str, options: Mapping[str, Any], config: Config | None = None) -> str:
-    """The options of a new app, team or organisation as they are kept. Raises `ValueError` that says what is wrong."""
+    """The options of a new app, team or organisation as the database stores them. Raises `ValueError`."""
     if kind == "app" and "keys" in options:
-        raise ValueError("keys: keys of an app that is made here are made by `keys create`")
+        raise ValueError("keys: an app in the database can't have keys here; use `gatehouse keys create`")
     try:
         made = _STRUCTS[kind].model_validate_json(
             json.dumps(options), strict=False, context={"kinds": config.kinds} if config is not None else None
         )
     except ValidationError as error:
-        told = [f"{'.'.join(map(str, each['loc'])) or 'options'}: {_said(each)}" for each in error.errors()]
-        raise ValueError("; ".join(told)) from None
+        messages = [f"{'.'.join(map(str, each['loc'])) or 'options'}: {_message(each)}" for each in error.errors()]
+        raise ValueError("; ".join(messages)) from None
     if config is not None:
         _check_references(made, config)
     return json.dumps(options, sort_keys=True)
 
 
-def _said(error: ErrorDetails) -> str:
+def _message(error: ErrorDetails) -> str:
     return error["msg"].replace("{value}", quote(error["input"])).replace("{text}", bare(error["input"]))
 
 
@@ -325,32 +325,32 @@ def _check_budgets(made: AppConfig | TeamConfig | OrganisationConfig, config: Co
 def _known(place: str, names: Iterable[str], known: Mapping[str, object]) -> None:
     unknown = sorted(set(names) - set(known))
     if unknown:
-        raise ValueError(f"{place}: there is no {unknown[0][:128]}; known here: {', '.join(known) or 'none'}")
+        raise ValueError(f"{place}: there is no {unknown[0][:128]}; use one of: {', '.join(known) or 'none'}")
 
 
 KEY_OPTIONS = ("models", "pipelines", "sources", "surfaces", "networks")
 
 
 def check_key_options(options: Mapping[str, Any], surfaces: Collection[str]) -> str:
-    """What narrows a new key, as it is kept; `surfaces` are those that there are. Raises `ValueError`."""
+    """The restrictions of a new key as the database stores them; `surfaces` are all known ones. Raises `ValueError`."""
     for name, value in options.items():
         if name not in KEY_OPTIONS:
-            raise ValueError(f"{name} is unknown; known here: {', '.join(KEY_OPTIONS)}")
+            raise ValueError(f"{name} is unknown; use one of: {', '.join(KEY_OPTIONS)}")
         if not isinstance(value, list) or not value or not all(isinstance(each, str) and each for each in value):
-            raise ValueError(f"{name} is a list of names")
+            raise ValueError(f"{name} must be a list of names")
     for network in options.get("networks", ()):
         try:
             ipaddress.ip_network(network)
         except ValueError:
-            raise ValueError(f"networks: {network[:60]} is no network; write it like 10.0.0.0/8") from None
+            raise ValueError(f"networks: {network[:60]} is not a network; write it like 10.0.0.0/8") from None
     unknown = set(options.get("surfaces", ())) - set(surfaces)
     if unknown:
-        raise ValueError(f"surfaces: {min(unknown)[:60]} is unknown; known here: {', '.join(surfaces)}")
+        raise ValueError(f"surfaces: {min(unknown)[:60]} is unknown; use one of: {', '.join(surfaces)}")
     return json.dumps(dict(options), sort_keys=True)
 
 
 def read_key_options(text: str, surfaces: Collection[str]) -> dict[str, Any] | None:
-    """What narrows a key, as the database has it; None for what this version does not understand."""
+    """The restrictions of a key from the database; None if this version can't read them."""
     try:
         options = json.loads(text)
         if not isinstance(options, dict):
@@ -362,21 +362,23 @@ def read_key_options(text: str, surfaces: Collection[str]) -> dict[str, Any] | N
 
 
 def narrowed(caller: Caller, options: Mapping[str, Any]) -> Caller:
-    """The caller with what a key takes away: never with more."""
+    """The caller restricted by a key's options: it never gains permissions."""
     models = caller.models
     if "models" in options:
-        asked = frozenset(options["models"])
-        models = asked if models is None else models & asked
+        allowed = frozenset(options["models"])
+        models = allowed if models is None else models & allowed
     surfaces = caller.surfaces
     if "surfaces" in options:
-        asked = frozenset(options["surfaces"])
-        surfaces = asked if not surfaces else (surfaces & asked) or frozenset({"none"})
+        allowed = frozenset(options["surfaces"])
+        surfaces = allowed if not surfaces else (surfaces & allowed) or frozenset({"none"})
     sources = frozenset(options["sources"]) if "sources" in options else None
     networks = tuple(map(ipaddress.ip_network, options.get("networks", ())))
     if networks and caller.networks:
-        # Both must hold: of two networks one is part of the other, or they have nothing in common.
+        # Both restrictions apply: of two networks one contains the other, or they are disjoint.
         pairs = [(own, app) for own in networks for app in caller.networks]
-        both = [own if _part(own, app) else app for own, app in pairs if _part(own, app) or _part(app, own)]
+        both = [
+            own if _is_subnet(own, app) else app for own, app in pairs if _is_subnet(own, app) or _is_subnet(app, own)
+        ]
         networks = tuple(dict.fromkeys(both)) or (ipaddress.ip_network("255.255.255.255/32"),)
     return msgspec.structs.replace(
         caller,
@@ -389,7 +391,7 @@ def narrowed(caller: Caller, options: Mapping[str, Any]) -> Caller:
     )
 
 
-def _part(inner: Any, outer: Any) -> bool:
+def _is_subnet(inner: Any, outer: Any) -> bool:
     return inner.version == outer.version and bool(inner.subnet_of(outer))
 
 
@@ -402,7 +404,7 @@ def _with_user(caller: Caller, user: str) -> Caller:
 
 
 def key_sets(config: Config, fetch: Callable[[str], Any]) -> list[tuple[IdentityConfig, KeySet]]:
-    """Where the keys of each identity provider come from."""
+    """Pairs each identity provider with the source of its keys."""
     from access.callers.jwks import FileKeySet, RemoteKeySet
 
     made: list[tuple[IdentityConfig, KeySet]] = []

@@ -1,11 +1,11 @@
-"""Why an administrator's change can't be made."""
+"""Errors of changes that an administrator makes."""
 
 from __future__ import annotations
 
 
 class NotFound(LookupError):
-    """What was named does not exist."""
+    """The named object does not exist."""
 
 
 class Conflict(ValueError):
-    """Something else must be changed first."""
+    """The change conflicts with the current state."""

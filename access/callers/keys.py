@@ -1,6 +1,6 @@
-"""Callers by what they show: keys of the YAML, keys that are made while it runs, tokens of an identity provider.
+"""Identifies callers by credentials: keys of the YAML, keys of the database, tokens of an identity provider.
 
-Of the YAML's keys only SHA-256 digests are kept, of the others HMACs; no key is stored, logged or compared as such.
+Only SHA-256 digests of YAML keys and HMACs of database keys are stored; no key is stored, logged or compared in full.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from contract.caller import Caller
 
 _NO_KEY = "Send a key in 'Authorization: Bearer', 'x-api-key' or 'x-goog-api-key'"
-_UNKNOWN = "The API key is not known here"
+_UNKNOWN = "The API key is unknown"
 
 
 class PresentedCredentials(msgspec.Struct, frozen=True):
-    """What a request shows of who sends it: its key or token, the peer's address, and the vendor's API it speaks."""
+    """What identifies the sender of a request: its key or token, the peer's IP address, and the vendor API it uses."""
 
     key: str
     address: str = ""
@@ -38,19 +38,19 @@ class TokenVerification(Protocol):
     """See `access.callers.jwt.TokenVerifier`."""
 
     async def verify(self, token: str) -> dict[str, Any]:
-        """The claims. Raises `Unauthenticated`, `Unavailable`."""
+        """Returns the claims. Raises `Unauthenticated`, `Unavailable`."""
         ...
 
 
 class StoredCallers(msgspec.Struct, frozen=True):
-    """Keys of the database, and the caller that a record makes; None for one whose app is no more."""
+    """Keys of the database. `caller` returns the caller of a record, or None if its app was removed."""
 
     keys: StoredKeys
     caller: Callable[[StoredKey], Caller | None]
 
 
 class TokenCallers(msgspec.Struct, frozen=True):
-    """Tokens, and the caller that their claims make. `caller` raises `Unauthenticated`."""
+    """Tokens. `caller` returns the caller of a token's claims, or raises `Unauthenticated`."""
 
     verifier: TokenVerification
     looks_like: Callable[[str], bool]
@@ -58,12 +58,12 @@ class TokenCallers(msgspec.Struct, frozen=True):
 
 
 def digest(key: str) -> bytes:
-    """The 32 bytes that stand for `key`."""
+    """The SHA-256 digest of `key`, 32 bytes."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
 class KeyRing:
-    """Finds the caller of a key. With `anonymous` set, a request without any key is that caller's."""
+    """Finds the caller of a key. With `anonymous` set, a request without a key has that caller."""
 
     def __init__(
         self,
@@ -79,19 +79,19 @@ class KeyRing:
         self._tokens = tokens
 
     @property
-    def limits_nobody(self) -> bool:
-        """Whether it is known that no caller has a limit or a budget: none comes from a database or a token."""
+    def has_no_limits(self) -> bool:
+        """Whether no caller can have a limit or a budget: all callers are from the YAML, and none has one."""
         callers = [*self._callers.values(), *([self._anonymous] if self._anonymous is not None else [])]
         declared = self._stored is None and self._tokens is None
         return declared and not any(caller.rules or caller.user_rules for caller in callers)
 
-    async def identify(self, shown: PresentedCredentials) -> Caller:
-        """The caller. Raises `Unauthenticated`, `NotAllowed`, or `Unavailable` where nobody can tell now."""
-        caller = await self._find(shown.key)
-        if caller.networks and not within(shown.address, caller.networks):
-            raise NotAllowed("This key may not be used from where the request comes from")
-        if caller.surfaces and shown.surface and shown.surface not in caller.surfaces:
-            raise NotAllowed(f"This key may not use the {shown.surface} API")
+    async def identify(self, credentials: PresentedCredentials) -> Caller:
+        """Returns the caller. Raises `Unauthenticated`, `NotAllowed`, or `Unavailable` if keys can't be checked now."""
+        caller = await self._find(credentials.key)
+        if caller.networks and not within(credentials.address, caller.networks):
+            raise NotAllowed("This key may not be used from the network of this request")
+        if caller.surfaces and credentials.surface and credentials.surface not in caller.surfaces:
+            raise NotAllowed(f"This key may not use the {credentials.surface} API")
         return caller
 
     async def _find(self, key: str) -> Caller:
@@ -113,7 +113,7 @@ class KeyRing:
 
 
 def within(address: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
-    """Whether a connection's end is in one of the networks; IPv4 in IPv6's clothes is IPv4."""
+    """Whether an IP address is in one of the networks; an IPv4-mapped IPv6 address counts as IPv4."""
     try:
         where = ipaddress.ip_address(address)
     except ValueError:
@@ -124,15 +124,13 @@ def within(address: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IP
 
 
 def allowed_models(caller: Caller, models: Iterable[str]) -> list[str]:
-    """Those of `models` that `caller` may ask for, in their order."""
+    """Those of `models` that `caller` may request, in their order."""
     return [name for name in models if caller.models is None or name in caller.models]
 
 
-def unknown_model(asked: str, allowed: Sequence[str]) -> UnknownModel:
-    """The error for a model that does not exist or is not among the caller's `allowed`: one for both, so that nobody
-    can probe.
-    """
-    shown = asked if len(asked) <= 100 else asked[:100] + "..."
-    near = difflib.get_close_matches(asked[:200], allowed, n=1, cutoff=0.4)
-    hint = f" Did you mean '{near[0]}'?" if near else f" Known here: {', '.join(allowed[:10]) or 'none'}."
-    return UnknownModel(f"The model '{shown}' does not exist or is not yours to use.{hint}", param="model")
+def unknown_model(name: str, allowed: Sequence[str]) -> UnknownModel:
+    """The error for a model that does not exist or is not in `allowed`: the same for both, to prevent probing."""
+    shown = name if len(name) <= 100 else name[:100] + "..."
+    near = difflib.get_close_matches(name[:200], allowed, n=1, cutoff=0.4)
+    hint = f" Did you mean '{near[0]}'?" if near else f" Available models: {', '.join(allowed[:10]) or 'none'}."
+    return UnknownModel(f"The model '{shown}' does not exist or you may not use it.{hint}", param="model")

@@ -1,6 +1,6 @@
-"""Who may call, written: keys, apps, teams and organisations in the database, every change with its audit row.
+"""Writes callers to the database: keys, apps, teams and organisations, every change with an audit row.
 
-Each change counts the version up that all replicas look at.
+Each change increments the version that all replicas poll.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MOST_OVERLAP_S = 90 * 86_400
 
 
 class Registry:
-    """Writes. `actor` is whoever does it, for the audit."""
+    """Changes to keys, apps, teams and organisations. `actor` is the author of the change, for the audit log."""
 
     def __init__(self, database: Database, pepper: bytes, audit: Audit, clock: Callable[[], float] = time.time) -> None:
         self._database = database
@@ -43,13 +43,13 @@ class Registry:
     async def create_key(
         self, actor: str, app: str, name: str = "", options: str = "{}", expires_ms: int = 0, *, declared: bool = True
     ) -> tuple[StoredKey, str]:
-        """(its record, the key itself, which is told this once). Raises `NotFound` where the app is gone.
+        """Returns the record and the key, which can't be read again. Raises `NotFound` if the app is gone.
 
-        `declared` apps are the configuration's; others must be in the database at that moment.
+        `declared` apps are in the configuration; others must be in the database at that moment.
         """
         async with self._change() as connection:
             if not declared and await self._party(connection, "app", app) is None:
-                raise NotFound(f"there is no app {app} any more")
+                raise NotFound(f"the app {app} no longer exists")
             record, key = await self._insert(
                 connection, StoredKey("", "", app, name[:128], options, expires_ms=expires_ms)
             )
@@ -60,12 +60,12 @@ class Registry:
     async def rotate_key(
         self, actor: str, identity: str, overlap_s: float, expires_ms: int = 0
     ) -> tuple[StoredKey, str]:
-        """A new key in place of one that goes on for `overlap_s`; it expires as that one did unless told.
+        """Replaces a key, which stays valid for `overlap_s`; by default the new key expires when the old one would.
 
         Raises `NotFound`, `Conflict`, `ValueError`.
         """
         if not 0 <= overlap_s <= MOST_OVERLAP_S:
-            raise ValueError("the overlap is from 0 s to 90 days")
+            raise ValueError("the overlap must be from 0 s to 90 days")
         async with self._change() as connection:
             before = await self._key(connection, identity)
             identity = before.id
@@ -76,18 +76,20 @@ class Registry:
                 raise Conflict("this key has expired: create a new one")
             successor = await self._successor(connection, identity)
             if successor:
-                raise Conflict(f"this key was rotated before: rotate {successor}, which stands in its place")
+                raise Conflict(f"this key was already rotated: rotate {successor}, which replaced it")
             ends_ms = now_ms + int(overlap_s * 1000)
             ends_ms = min(ends_ms, before.expires_ms) if before.expires_ms else ends_ms
             await connection.execute(update(KEYS).where(KEYS.c.id == identity).values(expires_ms=ends_ms))
-            made = msgspec.structs.replace(before, expires_ms=expires_ms or before.expires_ms, replaces=identity)
-            record, key = await self._insert(connection, made)
+            successor_record = msgspec.structs.replace(
+                before, expires_ms=expires_ms or before.expires_ms, replaces=identity
+            )
+            record, key = await self._insert(connection, successor_record)
             detail = {"new": record.id, "old_ends_ms": ends_ms}
             await self._audit.append(connection, (actor, "key.rotate", identity), detail)
         return record, key
 
     async def revoke_key(self, actor: str, identity: str) -> None:
-        """It is refused from now on. Raises `NotFound`."""
+        """Revokes a key at once. Raises `NotFound`."""
         async with self._change() as connection:
             before = await self._key(connection, identity)
             identity = before.id
@@ -97,11 +99,11 @@ class Registry:
             await self._audit.append(connection, (actor, "key.revoke", identity))
 
     async def keys(self, app: str = "") -> list[StoredKey]:
-        """All, or an app's, the newest first."""
+        """All keys, or those of an app, the newest first."""
         await self._database.prepare()
-        asked = select(KEYS).order_by(KEYS.c.created_ms.desc(), KEYS.c.id)
+        query = select(KEYS).order_by(KEYS.c.created_ms.desc(), KEYS.c.id)
         async with asyncio.timeout(DEADLINE_S), self._database.engine.connect() as connection:
-            found = await connection.execute(asked.where(KEYS.c.app == _plain(app)) if app else asked)
+            found = await connection.execute(query.where(KEYS.c.app == _plain(app)) if app else query)
             records = [read_record(row) for row in found.mappings()]
         return [each for each in records if each is not None]
 
@@ -110,7 +112,7 @@ class Registry:
         async with self._change() as connection:
             known = await self._party(connection, kind, name)
             if new and known is not None:
-                raise Conflict(f"there is a {kind} {name} already")
+                raise Conflict(f"the {kind} {name} already exists")
             if not new and known is None:
                 raise NotFound(f"there is no {kind} {name} in the database")
             if new:
@@ -120,11 +122,14 @@ class Registry:
             else:
                 where = (PARTIES.c.kind == kind, PARTIES.c.name == name)
                 await connection.execute(update(PARTIES).where(*where).values(options=options, version=VERSION))
-            detail = {"options": _told(options), "before": _told(known.options) if known is not None else None}
+            detail = {
+                "options": _masked_options(options),
+                "before": _masked_options(known.options) if known is not None else None,
+            }
             await self._audit.append(connection, (actor, f"{kind}.{'create' if new else 'change'}", name), detail)
 
     async def remove_party(self, actor: str, kind: str, name: str) -> None:
-        """Takes it away; the keys of an app are revoked with it. Raises `NotFound`."""
+        """Removes an entry, and revokes the keys of a removed app. Raises `NotFound`."""
         async with self._change() as connection:
             if await self._party(connection, kind, name) is None:
                 raise NotFound(f"there is no {kind} {name} in the database")
@@ -135,15 +140,15 @@ class Registry:
             await self._audit.append(connection, (actor, f"{kind}.remove", name))
 
     async def parties(self, kind: str) -> list[Party]:
-        """All of a kind, by name."""
+        """All entries of a kind, sorted by name."""
         await self._database.prepare()
-        asked = select(PARTIES.c.kind, PARTIES.c.name, PARTIES.c.options).where(PARTIES.c.kind == kind)
+        query = select(PARTIES.c.kind, PARTIES.c.name, PARTIES.c.options).where(PARTIES.c.kind == kind)
         async with asyncio.timeout(DEADLINE_S), self._database.engine.connect() as connection:
-            return [Party(*row) for row in await connection.execute(asked.order_by(PARTIES.c.name))]
+            return [Party(*row) for row in await connection.execute(query.order_by(PARTIES.c.name))]
 
     @contextlib.asynccontextmanager
     async def _change(self) -> AsyncIterator[AsyncConnection]:
-        """One transaction, alone; replicas hear of it."""
+        """One exclusive transaction; increments the version that replicas poll."""
         await self._database.prepare()
         async with asyncio.timeout(DEADLINE_S), self._database.engine.begin() as connection:
             await self._database.lock(connection)
@@ -183,25 +188,25 @@ class Registry:
         row = (await connection.execute(select(KEYS).where(KEYS.c.id == _plain(identity)[:16]))).mappings().first()
         record = read_record(row) if row is not None else None
         if record is None:
-            raise NotFound("there is no such key")
+            raise NotFound("the key does not exist")
         return record
 
     @staticmethod
     async def _successor(connection: AsyncConnection, identity: str) -> str:
-        """The key that stands in a key's place and is not revoked; empty for none."""
-        asked = select(KEYS.c.id).where(KEYS.c.replaces == identity, KEYS.c.revoked_ms.is_(None))
-        found = (await connection.execute(asked)).first()
+        """The key that replaced a key and is not revoked; empty if there is none."""
+        query = select(KEYS.c.id).where(KEYS.c.replaces == identity, KEYS.c.revoked_ms.is_(None))
+        found = (await connection.execute(query)).first()
         return str(found.id) if found is not None else ""
 
     @staticmethod
     async def _party(connection: AsyncConnection, kind: str, name: str) -> Party | None:
-        asked = select(PARTIES.c.kind, PARTIES.c.name, PARTIES.c.options)
-        row = (await connection.execute(asked.where(PARTIES.c.kind == kind, PARTIES.c.name == _plain(name)))).first()
+        query = select(PARTIES.c.kind, PARTIES.c.name, PARTIES.c.options)
+        row = (await connection.execute(query.where(PARTIES.c.kind == kind, PARTIES.c.name == _plain(name)))).first()
         return Party(*row) if row is not None else None
 
 
-def _told(options: str) -> Any:
-    """For the audit."""
+def _masked_options(options: str) -> Any:
+    """The options for the audit log, with secrets masked."""
     try:
         return masked(json.loads(options))
     except ValueError:
@@ -209,5 +214,5 @@ def _told(options: str) -> Any:
 
 
 def _plain(name: str) -> str:
-    """As it may be looked for: databases take neither NUL nor half a character, and no name has one."""
+    """The name for a query: databases refuse NUL and lone surrogates, and no stored name has them."""
     return name.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -1,7 +1,7 @@
-"""Keys that are made while it runs, and the organisations, teams and apps made so: this process's copy of them.
+"""This process's copy of the database's keys, organisations, teams and apps.
 
-The copy follows the database within half a second, so that a key that is revoked anywhere is refused everywhere within
-one. While the database is gone the copy serves on for a set time, over restarts too: it is kept on disk, signed.
+The copy follows the database within half a second, so every process refuses a revoked key within a second. While the
+database is unreachable the copy stays valid for a configured time, also after a restart: it is stored on disk, signed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ID_LENGTH = 10
 
 
 class StoredKey(msgspec.Struct, frozen=True):
-    """What is known of a key. `options` narrows what its app may do; times are milliseconds, 0 for never."""
+    """The record of a key. `options` restricts the permissions of its app; times are milliseconds, 0 for never."""
 
     id: str
     digest: str
@@ -50,21 +50,21 @@ class StoredKey(msgspec.Struct, frozen=True):
 
 
 class Party(msgspec.Struct, frozen=True):
-    """An organisation, a team or an app. `options` is what the YAML would say of it, as JSON."""
+    """An organisation, a team or an app. `options` has the options of the YAML as JSON."""
 
     kind: str
     name: str
     options: str
 
 
-# Of the copy on disk. It is one higher where a key that is read without a new field would be good for more.
+# The format of the copy on disk. Increment it if a key that is read without a new field would get more permissions.
 COPY_FORM = 1
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """All that the database says of who may call, as of `confirmed` (seconds since 1970).
+    """All callers in the database, as of `confirmed` (seconds since 1970).
 
-    `version` counts the changes of callers; `form` is that of the copy on disk.
+    `version` counts the changes of callers; `form` is the format of the copy on disk.
     """
 
     version: int
@@ -75,56 +75,54 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 def read_record(row: Mapping[Any, Any]) -> StoredKey | None:
-    """A row of the database; None for one that somebody has made something else of: it is no key."""
+    """The record of a database row; None if the row is damaged, so that its key is refused."""
     try:
         return msgspec.convert({str(name): value for name, value in row.items() if value is not None}, StoredKey)
     except msgspec.ValidationError:
-        structlog.get_logger().error("the row of a key can't be read: it is refused", key=str(row["id"])[:16])
+        structlog.get_logger().error("the row of a key can't be read: the key is refused", key=str(row["id"])[:16])
         return None
 
 
 def make_key() -> tuple[str, str]:
-    """(id, key): the id is the key's beginning and no secret; 256 bits of the rest are."""
+    """Returns (id, key). The key begins with the id, which is not secret; the rest has 256 random bits."""
     identity = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
     return identity, f"{PREFIX}{identity}-{secrets.token_urlsafe(32)}"
 
 
 def id_of(key: str) -> str:
-    """The id within a key of ours, well formed or not; empty for any other text."""
+    """The id in a Gatehouse key, which may otherwise be malformed; empty for any other text."""
     if not key.startswith(PREFIX) or key[len(PREFIX) + _ID_LENGTH : len(PREFIX) + _ID_LENGTH + 1] != "-":
         return ""
     return key[len(PREFIX) : len(PREFIX) + _ID_LENGTH]
 
 
 def digest_of(key: str, pepper: bytes) -> str:
-    """What is kept of a key."""
+    """The HMAC of a key, which is stored instead of the key."""
     return hmac.new(pepper, key.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
 
 
 def mark_of(pepper: bytes) -> int:
-    """What the database remembers of a pepper: enough to know it again, and nothing of use to anybody else."""
+    """A fingerprint of a pepper, for the database: it recognises the pepper, and is useless to an attacker."""
     return int.from_bytes(hmac.new(pepper, b"gatehouse pepper", hashlib.sha256).digest()[:6])
 
 
-OTHER_PEPPER = (
-    "the keys of this database were hashed with another pepper: set server.pepper to that one, or put its file back"
-)
+OTHER_PEPPER = "the keys of this database were hashed with another pepper: set server.pepper to it, or restore its file"
 
 
 def read_pepper(path: Path) -> bytes:
-    """The pepper in a file, which is made with the first one; only its owner may read it."""
+    """Reads the pepper from a file; creates the file, readable only by its owner, if it does not exist."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        # Written whole before it has its name: of several workers that start at once, the first one's holds.
-        made = path.with_suffix(f".{secrets.token_hex(8)}")
-        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # Written completely, then linked to its name: if several workers start at once, the first one's file wins.
+        temporary = path.with_suffix(f".{secrets.token_hex(8)}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
         with contextlib.suppress(FileExistsError):
-            path.hardlink_to(made)
-        made.unlink()
+            path.hardlink_to(temporary)
+        temporary.unlink()
     if path.stat().st_mode & 0o077:
-        structlog.get_logger().warning("others of this machine can read the pepper: chmod 600", path=str(path))
+        structlog.get_logger().warning("other users of this machine can read the pepper: run chmod 600", path=str(path))
     text = path.read_text().strip()
     if len(text) < LEAST_PEPPER:
         raise ValueError(f"the pepper in {path} is too short: it must have {LEAST_PEPPER} characters or more")
@@ -132,7 +130,7 @@ def read_pepper(path: Path) -> bytes:
 
 
 class StoredKeys:
-    """The copy of one process."""
+    """One process's copy of keys, organisations, teams and apps."""
 
     def __init__(
         self,
@@ -142,7 +140,7 @@ class StoredKeys:
         max_age_s: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`cache` is the copy on disk; `max_age_s` is how long keys are taken that nobody can confirm."""
+        """`cache` is the copy on disk; `max_age_s` is how long it is valid while the database is unreachable."""
         self._database = database
         self._pepper = pepper
         self._cache = cache
@@ -153,22 +151,22 @@ class StoredKeys:
         self._polling: asyncio.Task[None] | None = None
         self._saved = 0.0
         self._problem = ""
-        self._wrong = False
+        self._needs_operator = False
         self._unreadable = 0
         self.changed = 0
-        """Counts the copies: whoever keeps something made from one sees that it is old."""
+        """Increments with each new copy, so that users of a copy notice when it is outdated."""
 
     async def start(self) -> None:
-        """Reads the first copy, from the database or the disk, and follows. Raises `ValueError` for another pepper."""
+        """Loads a copy from the database or the disk, and starts polling. Raises `ValueError` for another pepper."""
         await self.refresh()
-        if self._wrong:
+        if self._needs_operator:
             raise ValueError(self._problem)
         if self._snapshot.version < 0:
             self._load()
         self._polling = asyncio.create_task(self._poll())
 
     async def close(self) -> None:
-        """Ends it."""
+        """Stops polling."""
         if self._polling is not None:
             self._polling.cancel()
 
@@ -178,51 +176,51 @@ class StoredKeys:
         return self._snapshot.parties
 
     def of_app(self, app: str) -> list[StoredKey]:
-        """The keys of an app, good or not."""
+        """The keys of an app, valid or not."""
         return [each for each in self._by_id.values() if each.app == app]
 
     @property
     def unconfirmed_s(self) -> float:
-        """How long nobody has confirmed them; 0 while somebody does."""
+        """Seconds since the database last confirmed the copy; 0 while it is reachable."""
         return self._clock() - self._snapshot.confirmed if self._problem else 0.0
 
     @property
     def unreadable(self) -> int:
-        """How many rows of keys can't be read: they stay in the database, and their keys are refused."""
+        """How many rows of keys can't be read: they stay in the database, but their keys are refused."""
         return self._unreadable
 
     @property
     def problem(self) -> str:
-        """Why the database can't be asked; empty where it can."""
+        """Why the database can't be read; empty if it can."""
         return self._problem
 
     @property
     def expired(self) -> bool:
-        """Whether nobody has confirmed them for longer than they are taken unconfirmed."""
+        """Whether the copy is older than `max_age_s`."""
         return self._clock() - self._snapshot.confirmed > self._max_age_s
 
     def status(self) -> str:
-        """In a line for people."""
+        """The status as one line for people."""
         if self._problem:
             age = write_duration(round(self.unconfirmed_s))
-            known = f"keys are as of {age} ago" if self._snapshot.confirmed else "no key is known"
-            return f"the database can't be asked ({self._problem}); {known}"
-        refused = f", {self._unreadable} that can't be read and are refused" if self._unreadable else ""
+            known = f"the keys are {age} old" if self._snapshot.confirmed else "no key is known"
+            return f"the database can't be read ({self._problem}); {known}"
+        refused = f", {self._unreadable} unreadable and refused" if self._unreadable else ""
         return f"ready, {len(self._by_id)} keys{refused}"
 
     def find(self, key: str) -> StoredKey:
-        """The record of a key that is good now. Raises `Unauthenticated`, or `Unavailable` where nobody knows."""
+        """The record of a valid key. Raises `Unauthenticated`, or `Unavailable` if it can't be checked now."""
         self.check_age()
         identity = id_of(key)
         record = self._by_id.get(identity)
-        # A key that is not there costs the same time as one that is.
+        # An unknown key takes the same time as a known one.
         digest = digest_of(key, self._pepper)
-        kept = record.digest if record is not None else "0" * 64
-        if not hmac.compare_digest(digest.encode(), kept.encode("utf-8", "replace")) or record is None:
+        stored = record.digest if record is not None else "0" * 64
+        if not hmac.compare_digest(digest.encode(), stored.encode("utf-8", "replace")) or record is None:
             if record is None and identity and self._problem:
-                # It may have been made a moment before the database went.
-                raise Unavailable("The key can't be checked: the database is out of reach", retry_after_s=5.0)
-            raise Unauthenticated("The API key is not known here")
+                # It may have been created just before the database became unreachable.
+                raise Unavailable("The key can't be checked: the database is unreachable", retry_after_s=5.0)
+            raise Unauthenticated("The API key is unknown")
         now_ms = self._clock() * 1000
         if record.revoked_ms and record.revoked_ms <= now_ms:
             raise Unauthenticated("The API key has been revoked")
@@ -231,12 +229,12 @@ class StoredKeys:
         return record
 
     def check_age(self) -> None:
-        """Raises `Unavailable` where the copy is too old to tell who may call."""
+        """Raises `Unavailable` if the copy is too old."""
         if self.expired:
-            raise Unavailable("Keys can't be checked: the database is out of reach", retry_after_s=5.0)
+            raise Unavailable("Keys can't be checked: the database is unreachable", retry_after_s=5.0)
 
     async def refresh(self) -> bool:
-        """Looks at the database now; False where it can't be reached."""
+        """Updates the copy from the database; returns False if the database is unreachable."""
         try:
             async with asyncio.timeout(5.0):
                 await self._database.prepare()
@@ -246,9 +244,9 @@ class StoredKeys:
                 if version != self._snapshot.version:
                     await self._read(version)
         except Exception as error:
-            # What time does not mend is said in full.
-            self._wrong = isinstance(error, SchemaTooNew) or str(error) == OTHER_PEPPER
-            problem = str(error) if self._wrong else type(error).__name__
+            # Problems that need an operator get their full message.
+            self._needs_operator = isinstance(error, SchemaTooNew) or str(error) == OTHER_PEPPER
+            problem = str(error) if self._needs_operator else type(error).__name__
             if not self._problem:
                 structlog.get_logger().error("keys can't be confirmed", problem=problem)
             self._problem = problem
@@ -267,7 +265,7 @@ class StoredKeys:
             await self.refresh()
 
     async def _marks(self) -> tuple[int, int | None]:
-        """The version, and the mark of the pepper that keys were hashed with; None before the first key."""
+        """The version, and the fingerprint of the keys' pepper; None before the first key."""
         from sqlalchemy import select
 
         from access.database.tables import META
@@ -298,27 +296,27 @@ class StoredKeys:
         body = msgspec.json.encode(self._snapshot)
         signature = hmac.new(self._pepper, b"keys" + body, hashlib.sha256).hexdigest().encode()
         self._saved = self._clock()
-        # Each process writes its own file first: the last one wins whole.
-        mine = self._cache.with_suffix(f".{os.getpid()}")
+        # Each process writes its own file, then renames it: the last one wins, and the file is always complete.
+        temporary = self._cache.with_suffix(f".{os.getpid()}")
         try:
             self._cache.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(signature + b"\n" + body)
-            mine.replace(self._cache)
+            temporary.replace(self._cache)
         except OSError as error:
-            structlog.get_logger().warning("the copy of the keys can't be kept", problem=str(error.strerror))
+            structlog.get_logger().warning("the copy of the keys can't be written", problem=str(error.strerror))
 
     def _load(self) -> None:
         try:
             signature, _, body = self._cache.read_bytes().partition(b"\n")
             expected = hmac.new(self._pepper, b"keys" + body, hashlib.sha256).hexdigest().encode()
             if not hmac.compare_digest(signature, expected):
-                structlog.get_logger().error("the copy of the keys on disk is not signed by this pepper, and not used")
+                structlog.get_logger().error("the copy of the keys on disk is not signed with this pepper: ignored")
                 return
             self._take(msgspec.json.decode(body, type=Snapshot))
         except OSError:
             return
         except BROKEN:
-            # Signed by us, so of a later version. The file stays until the database has given another.
-            structlog.get_logger().error("the copy of the keys on disk is of another version, and not used")
+            # The signature is valid, so a later version wrote it. The file stays until the next copy replaces it.
+            structlog.get_logger().error("the copy of the keys on disk is of another version: ignored")

@@ -1,1 +1,1 @@
-"""What is kept for good: keys that are made while it runs, the ledger, the audit. SQLite or PostgreSQL."""
+"""The database (SQLite or PostgreSQL): created keys, the ledger and the audit log."""

@@ -1,7 +1,7 @@
-"""The audit log: who did what to whom. Rows are chained by hashes, so none can be changed or taken out unnoticed.
+"""The audit log: who did what to which object. A hash chain reveals rows that were changed or removed.
 
-The chain has no secret: who may write to the database can make another one. A head that is kept elsewhere finds that
-out, and a cut-off end as well, which the chain alone can't show.
+The chain has no secret: anyone who may write to the database can rebuild it. A head that is stored elsewhere reveals a
+rebuilt chain, and also a truncated one, which the chain alone can't show.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _WHAT = ("actor", "action", "subject")
 
 
 class AuditRow(msgspec.Struct, frozen=True):
-    """One deed. `detail` is the text itself where somebody has made it something else than JSON."""
+    """One action. `detail` is plain text if it was tampered with and is no longer JSON."""
 
     number: int
     at_ms: int
@@ -56,7 +56,7 @@ class AuditRow(msgspec.Struct, frozen=True):
 
 
 class AuditCheck(msgspec.Struct, frozen=True):
-    """How many rows there are, and the last one's "number:hash"; `wrong` is the first number that is, 0 for none.
+    """The number of rows, and the "number:hash" of the last one; `wrong` is the first wrong row, 0 if none.
 
     `why` is "changed", "missing" or "out of order".
     """
@@ -68,18 +68,18 @@ class AuditCheck(msgspec.Struct, frozen=True):
 
 
 class Audit:
-    """The log in a database that others may write to as well."""
+    """The audit log, in a database that other processes also write to."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._clock = clock
-        # Who waits here needs no connection meanwhile.
+        # A lock in the process, so that waiting writers hold no connection.
         self._writing = asyncio.Lock()
 
     async def record(self, actor: str, action: str, subject: str, detail: Mapping[str, Any] | None = None) -> int:
-        """Appends a row and gives its number. Raises `TypeError` or `ValueError` for a detail that is not JSON.
+        """Appends a row and returns its number. Raises `TypeError` or `ValueError` for a detail that is not JSON.
 
-        The caller sees to it that no secret is in it.
+        The detail must not contain a secret.
         """
         await self._database.prepare()
         async with self._writing, asyncio.timeout(DEADLINE_S), self._database.engine.begin() as connection:
@@ -89,19 +89,19 @@ class Audit:
     async def append(
         self, connection: AsyncConnection, what: tuple[str, str, str], detail: Mapping[str, Any] | None = None
     ) -> int:
-        """Like `record`, in the transaction of what was done, which holds the lock: both happen, or neither.
+        """Like `record`, within the transaction of the action, which holds the lock: both happen, or neither.
 
         `what` is actor, action and subject.
         """
-        words = (*(_short(name, text) for name, text in zip(_WHAT, what, strict=True)), _canonical(detail or {}))
+        texts = (*(_short(name, text) for name, text in zip(_WHAT, what, strict=True)), _canonical(detail or {}))
         number, previous = await _last(connection)
-        values = (number + 1, int(self._clock() * 1000), *words, previous)
+        values = (number + 1, int(self._clock() * 1000), *texts, previous)
         row = dict(zip((column.name for column in _COLUMNS), (*values, _hash(values)), strict=True))
         await connection.execute(insert(AUDIT), [{**row, "version": VERSION}])
         return number + 1
 
     async def rows(self, *, before: int | None = None, limit: int = 100) -> list[AuditRow]:
-        """The newest first; `before` is the number where the last page ended."""
+        """Rows, the newest first; `before` is the last number of the previous page."""
         statement = select(*_COLUMNS).order_by(AUDIT.c.number.desc()).limit(max(1, min(limit, MOST_ROWS)))
         if before is not None:
             statement = statement.where(AUDIT.c.number < max(0, min(before, _LARGEST)))
@@ -111,9 +111,9 @@ class Audit:
         return [AuditRow(*row[:5], _parsed(row.detail), *row[6:]) for row in found]
 
     async def verify(self, head: str = "") -> AuditCheck:
-        """Goes through the whole chain. With an earlier head it also finds a cut-off end and a chain made anew.
+        """Checks the complete chain. With an earlier head it also detects a truncated and a rebuilt chain.
 
-        Raises `ValueError` for a head that is none.
+        Raises `ValueError` for a malformed head.
         """
         known = _read_head(head)
         count, previous = 0, FIRST
@@ -148,23 +148,23 @@ async def _wrong(connection: AsyncConnection, number: int, why: str) -> AuditChe
 
 
 def _why(row: Row[Any], number: int, previous: str) -> str:
-    """What is wrong with a row where `number` is due, after a row with the hash `previous`."""
+    """The error of a row at the place of `number`, after a row with the hash `previous`; empty if none."""
     if row.number != number:
         return "missing" if row.number > number else "out of order"
     if _hash(row[:7]) == row.hash:
         return "" if row.previous == previous else "out of order"
-    # Moved here from another place it fits neither what is before it nor itself.
+    # A row moved from another place fits neither the row before it nor its own hash.
     moved = row.previous != previous and _hash((*row[:6], previous)) != row.hash
     return "out of order" if moved else "changed"
 
 
 def _hash(values: Sequence[Any]) -> str:
-    """Over number, at_ms, actor, action, subject, detail (its text, as it is kept) and the hash before."""
+    """The hash over number, at_ms, actor, action, subject, detail (as stored) and the previous hash."""
     return hashlib.sha256(_canonical(list(values)).encode()).hexdigest()
 
 
 def _canonical(value: Any) -> str:
-    # Only a row that was tampered with holds what is not JSON: bytes, in SQLite.
+    # Only a row that was tampered with has values that JSON lacks: bytes, in SQLite.
     default = repr if isinstance(value, list) else None
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=default)
 
@@ -181,10 +181,10 @@ def _read_head(head: str) -> tuple[int, str]:
         return 0, FIRST
     match = _HEAD.fullmatch(head.strip())
     if match is None:
-        raise ValueError('a head is "number:hash", as an earlier check has printed it')
+        raise ValueError('the head must be "number:hash", as an earlier check printed it')
     return int(match[1]), match[2]
 
 
 def _short(column: str, text: str) -> str:
-    """As much as the column holds; PostgreSQL takes no NUL."""
+    """The text, cut to the column's length and without NUL, which PostgreSQL refuses."""
     return text.replace("\0", "")[: _LONGEST[column]].encode("utf-8", "replace").decode()

@@ -1,7 +1,7 @@
-"""What is wrong with a database that time alone does not mend."""
+"""Database errors that need an operator."""
 
 from __future__ import annotations
 
 
 class SchemaTooNew(ValueError):
-    """A later version of Gatehouse has brought its tables up to date: this one would write nonsense."""
+    """A later version of Gatehouse has migrated the tables: this version must not write to them."""

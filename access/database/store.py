@@ -1,4 +1,4 @@
-"""The connection to the database, and its tables brought up to date."""
+"""The connection to the database, and the migration of its tables."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Database:
-    """One pool of connections. Nothing in the path of a request waits for it."""
+    """One connection pool. No request waits for the database."""
 
     def __init__(self, url: str) -> None:
-        """`sqlite:///path` or `postgresql://...`. Raises `ValueError` where a driver is not installed."""
+        """`sqlite:///path` or `postgresql://...`. Raises `ValueError` if the driver is not installed."""
         self.is_sqlite = url.startswith("sqlite")
         if self.is_sqlite:
             path = Path(url.removeprefix("sqlite:///"))
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Who has called whom is for nobody else of this machine.
+            # Other users of this machine must not read the ledger.
             path.touch(0o600)
             self.engine = create_async_engine(
                 f"sqlite+aiosqlite:///{path}",
@@ -49,7 +49,7 @@ class Database:
         self._preparing = asyncio.Lock()
 
     async def prepare(self) -> None:
-        """Brings the tables up to date, once."""
+        """Migrates the tables, once."""
         async with self._preparing:
             if self._ready:
                 return
@@ -58,15 +58,15 @@ class Database:
                 version = await connection.run_sync(_version)
                 if version not in (*STEPS, ""):
                     raise SchemaTooNew(
-                        f"the tables of server.database are those of a later version (step {version}; this one "
-                        f"knows {HEAD}): start that version, or put back a backup that is older than it"
+                        f"a later version migrated the tables of server.database to step {version}, and this version "
+                        f"supports {HEAD}: start that version, or restore an older backup"
                     )
                 if version != HEAD:
                     await connection.run_sync(upgrade)
             self._ready = True
 
     async def check(self) -> None:
-        """Whether it takes rows now. Raises where it does not: it is gone, or can only be read."""
+        """Checks that the database accepts writes. Raises if it is unreachable or read-only."""
         try:
             async with asyncio.timeout(DEADLINE_S), self.engine.begin() as connection:
                 if self.is_sqlite:
@@ -77,20 +77,20 @@ class Database:
             raise
 
     def doubt(self) -> None:
-        """It has failed: whatever comes back may be another, without tables."""
+        """Marks the tables as unchecked after a failure: the next connection may be to a new, empty database."""
         self._ready = False
 
     async def lock(self, connection: AsyncConnection) -> None:
-        """Lets nobody else write until the transaction ends."""
+        """Blocks other writers until the transaction ends."""
         if self.is_sqlite:
             await connection.execute(text("BEGIN IMMEDIATE"))
         else:
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
 
     async def copy_to(self, path: Path) -> None:
-        """A copy of a SQLite file, whole as of one moment, while others write; for nobody else to read."""
+        """Copies a SQLite file consistently while others write; only its owner may read the copy."""
         await self.prepare()
-        # Before there is anything in it that others could read.
+        # Created private, before it has any content.
         await asyncio.to_thread(path.touch, 0o600, exist_ok=False)
         try:
             async with self.engine.connect() as connection:
@@ -100,7 +100,7 @@ class Database:
             raise
 
     async def close(self) -> None:
-        """Lets go of all connections."""
+        """Closes all connections."""
         await self.engine.dispose()
 
 
@@ -109,11 +109,11 @@ def _postgres(url: str) -> AsyncEngine:
         import asyncpg  # type: ignore[import-untyped]
     except ImportError:
         raise ValueError(
-            "a PostgreSQL in server.database needs the package asyncpg: gatehouse-platform[database]"
+            "PostgreSQL in server.database needs the package asyncpg: install gatehouse-platform[database]"
         ) from None
 
     async def connect() -> Any:
-        # asyncpg reads the address itself: sockets, several hosts and sslmode as everywhere else.
+        # asyncpg parses the URL itself: sockets, several hosts and sslmode work as in other PostgreSQL clients.
         return await asyncpg.connect(url, timeout=DEADLINE_S, command_timeout=DEADLINE_S, statement_cache_size=100)
 
     return create_async_engine(
@@ -123,7 +123,7 @@ def _postgres(url: str) -> AsyncEngine:
 
 
 def _pragmas(connection: Any, _: Any) -> None:
-    # Transactions begin where we say so: the driver would begin them too late to lock.
+    # Transactions begin explicitly: the driver would begin them too late to lock.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "busy_timeout = 5000"):
@@ -137,7 +137,7 @@ def _version(connection: Connection) -> str:
 
 
 def upgrade(connection: Connection) -> None:
-    """Applies what is missing of the steps."""
+    """Applies the missing migrations."""
     from alembic import command
     from alembic.config import Config
 

@@ -1,7 +1,7 @@
 """The tables. Times are milliseconds since 1970; money is in trillionths of a dollar, so that sums are exact.
 
-Those of the ledger have the columns of the structs in `access.ledger.entry`. `version` is that of the code that wrote a
-row: it tells a column's default from a value. Sums by hour have none, for rows of several versions are in one sum.
+The ledger's tables have the columns of the structs in `access.ledger.entry`. `version` is the version of the code that
+wrote a row: it distinguishes a default from a value. Hourly sums have none, because a sum mixes rows of all versions.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ _MOST_OF_INTEGER = 2**31 - 1
 
 
 def version_column() -> Column[int]:
-    """Of rows that are written before there was one, and by replicas that know none yet: 1."""
+    """The version of a row; 1 for rows of versions that did not have the column."""
     return Column("version", SmallInteger, nullable=False, server_default="1")
 
 
 def columns_of(row: type[msgspec.Struct], key: Sequence[str] = ()) -> list[Column[Any]]:
-    """A column for each field of a row. What has a table of its own is a number here: how many there are.
+    """A column for each field of a row. A field whose rows have their own table is here the number of rows.
 
-    A field's default is the column's, so that replicas of a version before it can still add rows.
+    The field's default is the column's default, so that replicas of an older version can still add rows.
     """
     info = type_info(row)
     assert isinstance(info, StructType)
-    made: list[Column[Any]] = []
+    columns: list[Column[Any]] = []
     for field in info.fields:
         if field.name == "version":
-            made.append(version_column())
+            columns.append(version_column())
             continue
         nullable = False
         kind: Any = field.type
@@ -44,7 +44,7 @@ def columns_of(row: type[msgspec.Struct], key: Sequence[str] = ()) -> list[Colum
         default: Any = None
         if not field.required and not nullable and not isinstance(kind, VarTupleType):
             default = false() if field.default is False else str(field.default)
-        made.append(
+        columns.append(
             Column(
                 field.name,
                 _type_of(kind),
@@ -53,7 +53,7 @@ def columns_of(row: type[msgspec.Struct], key: Sequence[str] = ()) -> list[Colum
                 server_default=default,
             )
         )
-    return made
+    return columns
 
 
 def _type_of(kind: Any) -> Any:
@@ -68,12 +68,12 @@ def _type_of(kind: Any) -> Any:
     return String(kind.max_length)
 
 
-# Counted up by whatever changes who may call: replicas look at it to know that their copy is old.
+# Every change of callers increments a value here: replicas poll it to see whether their copy is outdated.
 META = Table(
     "meta", METADATA, Column("name", String(64), primary_key=True), Column("value", BigInteger, nullable=False)
 )
 
-# Organisations, teams and apps that are made while it runs; `options` is what the YAML would say of them, as JSON.
+# Organisations, teams and apps that were created at run time; `options` has the options of the YAML as JSON.
 PARTIES = Table(
     "parties",
     METADATA,
@@ -88,7 +88,7 @@ KEYS = Table(
     "keys",
     METADATA,
     Column("id", String(16), primary_key=True),
-    # HMAC-SHA256 of the key under the pepper, hexadecimal. The key itself is nowhere.
+    # HMAC-SHA256 of the key with the pepper, hexadecimal. The key itself is not stored.
     Column("digest", String(64), nullable=False),
     Column("app", String(128), nullable=False),
     Column("name", String(128), nullable=False),
@@ -104,10 +104,10 @@ KEYS = Table(
 REQUESTS = Table(
     "requests",
     METADATA,
-    # The id is its beginning in nanoseconds and a random number, both hexadecimal: so ids are in the order of time. The
-    # cost is NULL where a price is not known: never 0.
+    # The id is the start time in nanoseconds and a random number, both hexadecimal, so ids sort by time. An unknown
+    # cost is NULL, never 0.
     *columns_of(LedgerEntry, ("id",)),
-    # What people look for among millions.
+    # Columns that people filter by.
     *[Index(f"requests_by_{name}", name, "id") for name in REQUEST_FILTERS],
 )
 
@@ -118,7 +118,7 @@ ATTEMPTS = Table(
     *columns_of(AttemptEntry, ("number",)),
 )
 
-# Sums by hour, kept up with every row: what boards and reports read, and what stays when single rows go.
+# Hourly sums, updated with every row: dashboards and reports read them, and they stay when single rows are removed.
 HOURS = Table(
     "usage_by_hour",
     METADATA,
@@ -128,7 +128,7 @@ HOURS = Table(
     Column("cost", BigInteger, nullable=False),
 )
 
-# Each row's hash is over its own words and the hash before: none can be changed or taken out unnoticed.
+# Each row's hash covers its own values and the previous hash, so a changed or removed row is detected.
 AUDIT = Table(
     "audit",
     METADATA,

@@ -1,1 +1,1 @@
-"""What was used and what it cost, kept for good."""
+"""The ledger: a permanent record of usage and cost."""

@@ -1,11 +1,11 @@
-"""A finished request as the ledger has it: one row for the request, one for each attempt.
+"""The ledger's rows of a finished request: one for the request, one for each attempt.
 
-These structs are the source of the journal's lines and of the tables' columns (`access.database.tables`). A new column:
+These structs define the journal's lines and the tables' columns (`access.database.tables`). To add a column:
 
-1. a field with a default at the end of `LedgerEntry` (of `RequestStart` where it is known when a request begins, or of
-   `AttemptEntry`), and its value in the function that makes it, below;
-2. `VERSION` one higher, and a migration of that number that adds the column with the same default;
-3. its test, and its row in docs/access.md.
+1. add a field with a default at the end of `LedgerEntry` (of `RequestStart` if it is known at the start of a request,
+   or of `AttemptEntry`), and its value in the function below that builds the struct;
+2. increment `VERSION`, and add a migration of that number that adds the column with the same default;
+3. add its test, and its row in docs/concepts/access.md.
 """
 
 from __future__ import annotations
@@ -23,31 +23,30 @@ if TYPE_CHECKING:
     from contract.attempt import Attempt
     from contract.exchange import Exchange
 
-# Of the tables, which is the number of their last migration, and so of the lines and rows that are written now. A line
-# or row without a version is of version 1, which Gatehouse 0.1.0 wrote.
+# The version of the tables (the number of their last migration), and of new lines and rows. A line or row without a
+# version has version 1, from Gatehouse 0.1.0.
 VERSION = 2
 
-# Whose a request is, and what of it is counted: columns of the ledger, and groups and sums of its reports.
+# Who made a request, and its counts: columns of the ledger, and groups and sums of its reports.
 WHOSE = ("organisation", "team", "app", "key", "user", "model", "target")
 COUNTS = ("requests", "failures", "unpriced", "input", "output", "cache_read", "cache_write", "reasoning")
 REQUEST_FILTERS = (*WHOSE, "status", "outcome", "request_id")
 PICO = 1_000_000_000_000
 UNKNOWN = "unknown"
-# What a provider says may be absurd; a number that the database can't hold would keep every other row from it.
+# Limits for counts from providers: a number too large for the database would block all other rows.
 MOST_TOKENS = 10**12
 MOST_PICOS = 100_000 * PICO
 _MOST_MS = 2**31 - 1
 
-# How a request ended that nobody saw the end of: its process died. Its cost is the most that it may have been.
-NOBODY_KNOWS = "unknown"
+# The outcome of a request whose process died before its end. Its cost is the most that it may have been.
+UNKNOWN_OUTCOME = "unknown"
 
-# What a line of a journal may hold: one that is damaged must neither keep the others from the database nor give back
-# what was spent.
+# Bounds of the values in a journal line: a damaged line must neither block the others nor return spent money.
 Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Small: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 Moment: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**44)]
-# The length is the column's. A line may hold more, as SQLite does: that is no reason to keep a row out of the ledger.
+# The length of the column. A line may be longer, as in SQLite: that must not keep a row out of the ledger.
 Text16: TypeAlias = Annotated[str, msgspec.Meta(extra={"length": 16})]
 Text32: TypeAlias = Annotated[str, msgspec.Meta(extra={"length": 32})]
 Text64: TypeAlias = Annotated[str, msgspec.Meta(extra={"length": 64})]
@@ -57,7 +56,7 @@ Text256: TypeAlias = Annotated[str, msgspec.Meta(extra={"length": 256})]
 
 
 class AttemptEntry(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One call to one target. Its version is that of its request."""
+    """One call to one target. Its version is its request's."""
 
     number: Small
     target: Text256
@@ -75,7 +74,7 @@ class AttemptEntry(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class RequestStart(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What is known of a request when it begins: the fields that its reservation and its row share."""
+    """What is known at the start of a request: the fields that its reservation and its row share."""
 
     id: Id
     request_id: Text160
@@ -89,12 +88,12 @@ class RequestStart(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     surface: Text64
     model: Text256
     target: Text256
-    # One of a later version is not decoded: what its fields mean nobody knows here.
+    # A later version is not decoded, because the meaning of its fields is unknown.
     version: Annotated[int, msgspec.Meta(ge=1, le=VERSION)] = 1
 
 
 class LedgerEntry(RequestStart, frozen=True, gc=False, kw_only=True, tag_field="line", tag="row"):
-    """One request. `cost` is in trillionths of a dollar, None where a price is not known."""
+    """One request. `cost` is in trillionths of a dollar, None if a price is unknown."""
 
     status: Small
     outcome: Text16
@@ -112,18 +111,18 @@ class LedgerEntry(RequestStart, frozen=True, gc=False, kw_only=True, tag_field="
     duration_ms: Small
 
     def row(self) -> dict[str, Any]:
-        """Without its attempts, for the table."""
+        """The values for the table, with the number of attempts instead of the attempts."""
         row = msgspec.structs.asdict(self)
         row["attempts"] = len(self.attempts)
         return row
 
 
 class Reservation(RequestStart, frozen=True, gc=False, kw_only=True, tag_field="line", tag="reserved"):
-    """A request that is under way, with what it may cost at most: what is known of it if its process dies.
+    """A request in flight and the most that it may cost: all that is known of it if its process dies.
 
-    `cost` is in billionths of a dollar, None where nothing was reserved and so nobody knows; `target` is empty before
-    one of several has been chosen. `budgets` are the counters that hold it and outlive the process: key, window and
-    end of each.
+    `cost` is in billionths of a dollar, None (unknown) if nothing was reserved; `target` is empty until one of several
+    is chosen. `budgets` are the counters that hold the reservation and outlive the process: key, window and end of
+    each.
     """
 
     stream: bool
@@ -131,17 +130,17 @@ class Reservation(RequestStart, frozen=True, gc=False, kw_only=True, tag_field="
     budgets: tuple[tuple[str, Count, Count], ...] = ()
 
     def as_entry(self) -> LedgerEntry:
-        """Its row, where nobody saw its end."""
+        """The row of a request whose end is unknown."""
         cost = None if self.cost is None else min(self.cost * (PICO // NANO), MOST_PICOS)
         counts: dict[str, Any] = {
             **dict.fromkeys(("status", "input", "output", "cache_read", "cache_write", "reasoning", "duration_ms"), 0),
             "cost": cost,
             "estimated": True,
         }
-        attempt = AttemptEntry(number=1, target=self.target, reason="first", error=NOBODY_KNOWS, **counts)
+        attempt = AttemptEntry(number=1, target=self.target, reason="first", error=UNKNOWN_OUTCOME, **counts)
         known = {name: getattr(self, name) for name in RequestStart.__struct_fields__}
         ended: dict[str, Any] = {
-            "outcome": NOBODY_KNOWS,
+            "outcome": UNKNOWN_OUTCOME,
             "error": "process_died",
             "cache": "off",
             "attempts": (attempt,),
@@ -157,15 +156,15 @@ def reservation_of(
     stream: bool,
     budgets: tuple[tuple[str, int, int], ...] = (),
 ) -> Reservation:
-    """What is kept of a request before its end, in the words of its row."""
-    return Reservation(**_begun(exchange, target), stream=stream, cost=cost, budgets=budgets)
+    """The reservation of a request in flight, with the fields of its row."""
+    return Reservation(**_start_fields(exchange, target), stream=stream, cost=cost, budgets=budgets)
 
 
 def entry_of(exchange: Exchange) -> LedgerEntry:
-    """What is kept of a request. Its usage is that of all attempts together, as is its cost."""
+    """The row of a finished request. Usage and cost are the sums over all attempts."""
     attempts = tuple(_attempt(each) for each in exchange.attempts)
     return LedgerEntry(
-        **_begun(exchange, exchange.target),
+        **_start_fields(exchange, exchange.target),
         status=exchange.status,
         outcome=exchange.outcome,
         error=_short("error", exchange.error),
@@ -183,7 +182,7 @@ def entry_of(exchange: Exchange) -> LedgerEntry:
     )
 
 
-def _begun(exchange: Exchange, target: str) -> dict[str, Any]:
+def _start_fields(exchange: Exchange, target: str) -> dict[str, Any]:
     """The fields of `RequestStart`."""
     caller = exchange.caller
     return {
@@ -197,7 +196,7 @@ def _begun(exchange: Exchange, target: str) -> dict[str, Any]:
         "key": _short("key", caller.key) if caller else "",
         "user": user_of(exchange),
         "surface": exchange.surface[:64],
-        # A model that is none is its caller's own text, which would also add a row to the sums for each.
+        # An unknown model is arbitrary text from the caller, and each one would add rows to the sums.
         "model": _short("model", exchange.model) if exchange.route else UNKNOWN,
         "target": _short("target", target),
         "version": VERSION,
@@ -237,17 +236,17 @@ def picos(dollars: Decimal) -> int:
 
 
 def user_of(exchange: Exchange) -> str:
-    """The user as the ledger has them, and budgets count them: else a restart would not know theirs again."""
+    """The user's name as ledger and budgets have it: both must agree, or a restart would lose the user's spending."""
     return _short("user", exchange.user or (exchange.caller.user if exchange.caller is not None else ""))
 
 
 def _short(column: str, text: str) -> str:
-    """As much as the column holds; PostgreSQL takes no NUL."""
+    """The text, cut to the column's length and without NUL, which PostgreSQL refuses."""
     return text.replace("\0", "")[: _LENGTHS[column]].encode("utf-8", "replace").decode()
 
 
 def lengths(row: type[msgspec.Struct]) -> dict[str, int]:
-    """How many characters the columns of a row hold that are texts with a length of their own."""
+    """The lengths of a row's text columns, in characters."""
     info = type_info(row)
     assert isinstance(info, StructType)
     typed = ((field.name, field.type) for field in info.fields)

@@ -1,9 +1,8 @@
-"""The ledger's way to the database: a file on disk first, so that neither a crash nor an outage loses a row.
+"""The ledger's journal: a file on disk before the database, so that neither a crash nor an outage loses a row.
 
-Every process appends to a file of its own, and reads from it what goes to the database: a line when a request begins,
-with what it may cost at most, and its row when it ends. What a process left behind that was killed is read by another
-that lives, or by the next one that starts; who began there and did not end has a row that says so. A row that arrives
-twice is one row.
+Every process appends to its own file and copies rows from it to the database: a line when a request begins, with the
+most that it may cost, and a row when it ends. Another process, or the next one to start, adopts the file of a killed
+process; a request that began there and did not end gets a row that says so. A row that arrives twice is stored once.
 """
 
 from __future__ import annotations
@@ -24,29 +23,29 @@ from access.ledger.lines import UnreadableLine, read_lines
 from access.ledger.set_aside import SetAsideLines, private, write_all
 
 _ENCODER = msgspec.json.Encoder()
-# What has been taken is cut off when it is so long.
+# Rows that are in the database are removed from the file once they have this size.
 COMPACT_BYTES = 1 << 20
-# A file that nobody has named by then never will be.
+# The age at which a file that was never renamed is removed.
 _UNSEEN_S = 3600
 
 
 class Journal:
-    """One process's file, open to append."""
+    """One process's journal file, open for appending."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises `OSError`."""
+        """Creates the file. Raises `OSError`."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self.aside = SetAsideLines(folder)
-        # Of what `take` gave last.
+        # The unreadable lines of the last `read_batch`.
         self._unreadable: list[UnreadableLine] = []
         self.path, self._file = self._make(b"")
         self._read = 0
         self._written = 0
         self._torn = False
-        # The last line of each request that is under way.
+        # The last line of each request in flight.
         self._in_flight: dict[str, bytes] = {}
-        # Those of them whose line a full disk has not taken.
+        # Requests in flight whose line could not be written.
         self._unwritten: set[str] = set()
 
     def _make(self, data: bytes) -> tuple[Path, FileIO]:
@@ -54,8 +53,8 @@ class Journal:
         unseen = path.with_suffix(".new")
         file = open(unseen, "a+b", buffering=0, opener=private)  # noqa: SIM115 - open as long as the process
         try:
-            # Whoever holds the lock is alive. Under its own name nobody ever sees the file without it: another process
-            # would take it for one that was left behind.
+            # The lock shows that the process is alive. It is taken before the file gets its name: otherwise another
+            # process could adopt the file.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             write_all(file, data)
             unseen.rename(path)
@@ -67,21 +66,21 @@ class Journal:
 
     @property
     def waiting(self) -> int:
-        """Bytes that have not been taken yet."""
+        """Bytes that are not in the database yet."""
         return self._written - self._read
 
     @property
     def in_flight(self) -> int:
-        """Requests that have begun and not ended."""
+        """The number of requests in flight."""
         return len(self._in_flight)
 
     def write(self, entries: Sequence[LedgerEntry]) -> None:
-        """Appends. Raises `OSError` when the disk is full: then nothing was appended."""
+        """Appends rows. Raises `OSError` when the disk is full: then nothing was appended."""
         self._append(b"".join([_ENCODER.encode(each) + b"\n" for each in entries]))
         self.ended(entries)
 
     def begin(self, reservation: Reservation) -> None:
-        """Keeps that a request is under way, or reserves more than before. Raises as `write`."""
+        """Appends the reservation of a request, when it begins or reserves more. Raises as `write`."""
         line = _ENCODER.encode(reservation) + b"\n"
         self._in_flight[reservation.id] = line
         self._unwritten.add(reservation.id)
@@ -89,12 +88,12 @@ class Journal:
         self._unwritten.discard(reservation.id)
 
     def probe(self) -> None:
-        """Whether the disk takes anything, and first what it has not taken of who is under way. Raises as `write`."""
+        """Tests whether the disk accepts writes, with the pending lines of requests in flight. Raises as `write`."""
         self._append(b"".join([self._in_flight[each] for each in self._unwritten]) or b"\n")
         self._unwritten.clear()
 
     def ended(self, entries: Sequence[LedgerEntry]) -> None:
-        """Their rows are on disk, or in the database."""
+        """Marks requests as finished: their rows are on disk or in the database."""
         if self._in_flight:
             for each in entries:
                 self._in_flight.pop(each.id, None)
@@ -114,36 +113,36 @@ class Journal:
         self._written += len(data)
 
     def sync(self) -> None:
-        """Until it lies on the disk itself."""
-        with contextlib.suppress(ValueError):  # it has just been replaced by a shorter one
+        """Flushes the file to the disk (fsync)."""
+        with contextlib.suppress(ValueError):  # the file was just compacted and closed
             os.fsync(self._file.fileno())
 
-    def take(self, most: int) -> tuple[list[LedgerEntry], int]:
-        """The oldest entries that have not been taken, and the place after them; see `taken`."""
+    def read_batch(self, most: int) -> tuple[list[LedgerEntry], int]:
+        """Returns the oldest rows that are not in the database, and the position after them; see `mark_stored`."""
         found = read_lines(self._file.fileno(), self._read, most, self._written)
         self._unreadable = found.unreadable
         return found.entries, found.place
 
-    def taken(self, place: int) -> int:
-        """What stands before `place` is in the database; so many bytes more than before.
+    def mark_stored(self, place: int) -> int:
+        """Marks everything before `place` as stored in the database; returns the number of newly stored bytes.
 
-        What of it can't be read is kept aside. Raises `OSError` where it can't: then nothing is taken.
+        Sets unreadable lines aside. Raises `OSError` if that fails: then nothing is marked.
         """
         self.aside.keep(self.path, self._unreadable)
         self._unreadable = []
         size, self._read = place - self._read, place
         if self._read == self._written and not self._in_flight:
-            # Nothing old is left behind: a row that has been swept from the database since would count again.
+            # Old rows must not stay in the file: one that was swept from the database since would count again.
             self._file.truncate(0)
             self._read = self._written = 0
         elif self._read >= COMPACT_BYTES and self.waiting <= COMPACT_BYTES:
             self._compact()
         return size
 
-    def restore(self) -> bool:
-        """Whether somebody had removed the file: then it goes on in a new one. Raises `OSError` where none can be made.
+    def reopen_if_removed(self) -> bool:
+        """Continues in a new file if the file was removed; returns whether it was. Raises `OSError` if that fails.
 
-        What is in a file without a name is lost with its process.
+        The content of a removed file is lost when its process ends.
         """
         try:
             if os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path)):
@@ -151,18 +150,18 @@ class Journal:
         except FileNotFoundError:
             pass
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._go_on()
+        self._continue_in_new_file()
         return True
 
     def _compact(self) -> None:
         before = self.path
-        with contextlib.suppress(OSError):  # the disk is full: later
-            self._go_on()
+        with contextlib.suppress(OSError):  # the disk is full: retried later
+            self._continue_in_new_file()
         if self.path != before:
             before.unlink(missing_ok=True)
 
-    def _go_on(self) -> None:
-        """In a new file, with who is under way and what has not been taken. Raises `OSError`."""
+    def _continue_in_new_file(self) -> None:
+        """Starts a new file with the requests in flight and the rows that are not stored. Raises `OSError`."""
         in_flight = b"".join(self._in_flight.values())
         rest = os.pread(self._file.fileno(), self.waiting, self._read) if self.waiting else b""
         if len(rest) != self.waiting:
@@ -174,14 +173,14 @@ class Journal:
         self._unwritten.clear()
 
     def close(self) -> None:
-        """Leaves the file behind if anything in it is not in the database, or somebody is still under way."""
+        """Closes the file. It stays on disk if it has rows that are not stored, or requests in flight."""
         if not self.waiting and not self._in_flight:
             self.path.unlink(missing_ok=True)
         self._file.close()
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[bool]:
-        """Whether no other process looks after what the dead have left; as long as it lasts, none does."""
+    def adoption_lock(self) -> Iterator[bool]:
+        """Yields whether this process holds the lock of the folder: only one process adopts journals at a time."""
         folder = os.open(self._folder, os.O_RDONLY)
         try:
             try:
@@ -190,19 +189,19 @@ class Journal:
                 yield False
                 return
             except OSError:
-                pass  # a file system that locks no folders: each file has a lock of its own
+                pass  # a file system without locks on folders: each file has its own lock
             yield True
         finally:
             os.close(folder)
 
-    def left_behind(self) -> Generator[Path, None, None]:
-        """Files of processes that are no more, each ours alone while it is looked at."""
+    def orphans(self) -> Generator[Path, None, None]:
+        """Yields the files of dead processes; each is locked until the next one."""
         for unseen in self._folder.glob("*.new"):
             with contextlib.suppress(FileNotFoundError):
                 if unseen.stat().st_mtime < time.time() - _UNSEEN_S:
                     unseen.unlink()
         for path in sorted(self._folder.glob("*.journal")):
-            # A pipe or a device would keep its reader for ever; and another may have been faster.
+            # Reading a pipe or a device could block for ever; another process may have removed the file.
             if path == self.path or path.is_symlink() or not path.is_file():
                 continue
             try:
@@ -213,6 +212,6 @@ class Journal:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError:
-                    continue  # its process lives, or another reads it
+                    continue  # its process is alive, or another process reads it
                 if path.exists():
                     yield path

@@ -1,6 +1,6 @@
-"""Lines of a journal, decoded: a row, a reservation, or one that this version can't read, with where it stands and why.
+"""Decodes journal lines: a row, a reservation, or a line that this version can't read, with its position and reason.
 
-No line is ever skipped: see `aside` for what becomes of the last kind.
+No line is skipped: `set_aside` stores unreadable lines.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _RESERVED = b'{"line":"reserved",'
 _NUL = b"\\u0000"
 _READ_BYTES = 64 * 1024
 TORN = "its end is missing"
-# msgspec raises the latter two itself, for bytes that are no UTF-8 and for values in thousands of others.
+# msgspec raises the latter two itself, for invalid UTF-8 and for deeply nested values.
 BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class UnreadableLine(msgspec.Struct, frozen=True):
-    """A line that is neither: its bytes, without the end of the line, and the number of its first byte in its file.
+    """A line that is neither: its bytes without the line end, and the position of its first byte in the file.
 
-    `why` says so without a value of the line, which may be somebody's name.
+    `why` has the reason without values of the line, which may be personal data.
     """
 
     place: int
@@ -36,7 +36,7 @@ class UnreadableLine(msgspec.Struct, frozen=True):
 
 
 class JournalLines(msgspec.Struct):
-    """Some lines of a journal, and the place after them."""
+    """A batch of journal lines, and the position after them."""
 
     place: int
     entries: list[LedgerEntry] = []
@@ -48,28 +48,28 @@ class _Head(msgspec.Struct):
 
 
 def _why(line: bytes, error: Exception) -> str:
-    """Whose fault it is."""
+    """The reason why a line can't be read."""
     try:
         version = msgspec.json.decode(line, type=_Head).version
     except BROKEN:
-        return "no line of a journal"
+        return "not a journal line"
     if version > VERSION:
-        return f"of version {version}, and this one knows {VERSION}"
-    # The path of the field only: what is in front of it may be its value.
+        return f"written by version {version}; this version reads up to {VERSION}"
+    # Only the field's path: the text before it may contain the value.
     _, _, field = str(error).rpartition(" - at ")
-    return f"not as this version expects it{f' at {field}' if field.startswith('`$') else ''}"
+    return f"unexpected value{f' at {field}' if field.startswith('`$') else ''}"
 
 
 def _row(line: bytes) -> LedgerEntry:
     entry = _ROWS.decode(line)
-    # PostgreSQL takes none: it would keep every other row out as well. Most lines don't even look so.
+    # PostgreSQL refuses NUL, which would block all other rows. The check of the bytes is a fast first test.
     if _NUL in line and "\0" in _texts(entry):
-        raise msgspec.ValidationError("a text with a NUL")
+        raise msgspec.ValidationError("text with a NUL")
     return entry
 
 
 def _texts(entry: LedgerEntry) -> str:
-    """All texts of a row, one after the other."""
+    """All text values of a row, concatenated."""
     own = [value for value in msgspec.structs.astuple(entry) if isinstance(value, str)]
     return "".join(own + [each.target + each.reason + each.error for each in entry.attempts])
 
@@ -77,9 +77,9 @@ def _texts(entry: LedgerEntry) -> str:
 def read_lines(
     descriptor: int, place: int, most: int, end: int | None = None, begun: dict[str, Reservation] | None = None
 ) -> JournalLines:
-    """Whole lines from a place on: rows, and into `begun` the reservations, if it is given.
+    """Reads complete lines from a position on: returns rows, and adds reservations to `begun`, if given.
 
-    A row comes after the beginning of its request: whoever has both is for the caller to tell.
+    The row of a request comes after its reservation; the caller must match them.
     """
     size = _READ_BYTES
     while True:
@@ -115,10 +115,10 @@ def read_journal(
     in_flight: dict[str, Reservation] | None = None,
     ended: deque[tuple[Reservation, LedgerEntry]] | None = None,
 ) -> Iterator[tuple[list[LedgerEntry], list[UnreadableLine]]]:
-    """All rows of the file of a process that is no more, so many at a time, each time with what can't be read.
+    """Reads the journal of a dead process: yields batches of rows and of unreadable lines.
 
-    `in_flight` has at the end who began and did not end, `ended` those who did. A last line without its end is a row
-    if nothing but the end of the line is missing.
+    At the end `in_flight` has the requests that did not end, and `ended` those that did. A last line without a line
+    end is a row if it is otherwise complete.
     """
     begun = in_flight if in_flight is not None else {}
     place = 0

@@ -1,7 +1,6 @@
-"""What a request has cost: exact decimals of a US dollar, by the prices of the YAML, else by those of genai-prices.
+"""The cost of a request: exact decimals of US dollars, from the prices of the YAML, else from genai-prices.
 
-The list ships with that package: nothing is asked of the network. A price that is not known is a state of its own, and
-never 0.
+The price list is part of that package, so no network is needed. An unknown price is a separate state, never 0.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import msgspec
 import structlog
 
 from access.limits.estimate import size_of
-from config.price_list import listed as in_the_list
+from config.price_list import listed_model
 from contract.deltas import Usage
 from contract.service_tier import STANDARD
 from contract.tokens import estimate_tokens
@@ -31,10 +30,10 @@ if TYPE_CHECKING:
 MILLION = Decimal(1_000_000)
 FREE = Decimal(0)
 _SPENT = ("miss", "off")
-# We went away, and the provider may have gone on: it bills the prompt at least.
-_GIVEN_UP = frozenset({"cancelled", "timeout"})
+# The gateway abandoned the call, and the provider may have continued: it bills at least the prompt.
+_ABANDONED = frozenset({"cancelled", "timeout"})
 _USUAL = ("", STANDARD)
-# Our kinds as genai-prices names them.
+# Gatehouse's kinds of tokens, with their names in genai-prices.
 _LISTED = {
     "cache_read": "cache_read_mtok",
     "cache_write": "cache_write_mtok",
@@ -49,11 +48,11 @@ _LISTED = {
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """US dollars for a million tokens, for a thousand `searches`. What is None costs as the prompt or the answer does.
+    """US dollars per million tokens, and per thousand `searches`. A rate of None is that of the input or the output.
 
-    `above` holds the rates of prompts that are longer, by their length, the shortest first; `service_tiers` those of
-    other tiers of the provider's service, by their names (`contract.service_tier`). `listed` is genai-prices'
-    own, which knows more kinds; `tiered` says that only it can tell any cost.
+    `above` has the rates of longer prompts, by length, the shortest first; `service_tiers` those of other service
+    tiers, by name (`contract.service_tier`). `listed` is the entry of genai-prices, which has more kinds of tokens;
+    `tiered` means that only this entry can compute a cost.
     """
 
     input: Decimal
@@ -73,29 +72,29 @@ class Rates(msgspec.Struct, frozen=True):
     tiered: bool = False
 
     def cost(self, usage: Usage) -> Decimal:
-        """Of one answer."""
-        odd = usage.odd
-        if self.listed is not None and (odd or self.tiered):
-            told = _listed_cost(self.listed, usage)
-            if told is not None:
-                return told
+        """The cost of one response."""
+        special = usage.has_special_prices
+        if self.listed is not None and (special or self.tiered):
+            cost = _listed_cost(self.listed, usage)
+            if cost is not None:
+                return cost
         for tokens, rates in reversed(self.above):
             if usage.input > tokens:
                 return rates.cost(usage)
-        if odd or self.reasoning is not None:
-            return self._odd_cost(usage)
+        if special or self.reasoning is not None:
+            return self._cost_by_kind(usage)
         fresh = usage.input - usage.cache_read - usage.cache_write
         read = self.input if self.cache_read is None else self.cache_read
         write = self.input if self.cache_write is None else self.cache_write
         dollars = fresh * self.input + usage.cache_read * read + usage.cache_write * write + usage.output * self.output
         return dollars / MILLION
 
-    def knows(self, usage: Usage) -> bool:
-        """Whether there is a price for all of it: searches are no tokens, and cost as nothing else does."""
+    def covers(self, usage: Usage) -> bool:
+        """Whether all parts of the usage have a price; searches are not tokens and need their own price."""
         return not usage.searches or self.searches is not None
 
     def most(self, usage: Usage) -> Decimal:
-        """The most that so many tokens of prompt and answer may cost, of whatever kind they are; without searches."""
+        """The most that this many input and output tokens can cost, of any kind; without searches."""
         flat = self._flat(usage)
         for _, rates in self.above:
             flat = max(flat, rates.most(usage))
@@ -103,12 +102,14 @@ class Rates(msgspec.Struct, frozen=True):
 
     def _flat(self, usage: Usage) -> Decimal:
         kinds = (self.cache_read, self.cache_write, self.cache_write_1h, self.audio_input, self.image_input)
-        dearest = max(self.input, *(each or FREE for each in kinds))
-        answer = max(self.output, *(each or FREE for each in (self.audio_output, self.image_output, self.reasoning)))
-        return (usage.input * dearest + usage.output * answer) / MILLION
+        highest_input = max(self.input, *(each or FREE for each in kinds))
+        highest_output = max(
+            self.output, *(each or FREE for each in (self.audio_output, self.image_output, self.reasoning))
+        )
+        return (usage.input * highest_input + usage.output * highest_output) / MILLION
 
-    def _odd_cost(self, usage: Usage) -> Decimal:
-        """By kinds, each token once."""
+    def _cost_by_kind(self, usage: Usage) -> Decimal:
+        """The cost by kinds of tokens; each token counts once."""
         short = usage.cache_write - usage.cache_write_1h
         write = self.input if self.cache_write is None else self.cache_write
         prompt = [
@@ -129,20 +130,20 @@ def _sum_up(all_of_them: int, price: Decimal, kinds: Iterable[tuple[int, Decimal
     dollars, left = FREE, all_of_them
     for count, own in kinds:
         if own is not None:
-            # Kinds may overlap where a provider counts a kept recording twice: never more than there are.
+            # Kinds may overlap, such as cached audio, which some providers count twice; the total never grows.
             count = min(count, left)
             dollars, left = dollars + count * own, left - count
     return dollars + left * price
 
 
-# What costs nothing because the YAML says so, in whatever tier it is served.
+# Free because the YAML says so, in any service tier.
 NOTHING = Rates(FREE, FREE, searches=FREE)
-# A text is an entry of the list that ships, `vendor/model`.
+# A string is an entry of the bundled price list, `vendor/model`.
 Dated: TypeAlias = Sequence[tuple[datetime.date | None, Rates | str]]
 
 
 class PriceVendor(msgspec.Struct, frozen=True):
-    """Whose price list holds for a provider: by its id in genai-prices or by its address; `free` costs nothing."""
+    """The vendor whose listed prices apply: by its id in genai-prices or by its address; `free` costs nothing."""
 
     id: str = ""
     url: str = ""
@@ -150,11 +151,11 @@ class PriceVendor(msgspec.Struct, frozen=True):
 
 
 class Prices:
-    """Of all targets. Looks each up once a day."""
+    """The prices of all targets. Looks up each once a day."""
 
     def __init__(self, own: Mapping[str, Dated], vendors: Mapping[str, PriceVendor]) -> None:
-        """`own` by target (`provider/model`, with `*` for any letters of the model), each with the day from which it
-        holds, the oldest first; `vendors` by provider.
+        """`own` has prices by target (`provider/model`, where `*` matches any characters of the model), each with its
+        first day, the oldest first; `vendors` by provider.
         """
         self._own = {name: dated for name, dated in own.items() if "*" not in name}
         patterns = sorted((name for name in own if "*" in name), key=lambda name: name.count("*") - len(name))
@@ -166,7 +167,7 @@ class Prices:
         self._looking = threading.Lock()
 
     def rates(self, target: str, tier: str = "") -> Rates | None:
-        """The rates of a target today in a service tier; None where they are not known for it."""
+        """Today's rates of a target in a service tier; None if unknown."""
         found = self._found
         name = target if tier in _USUAL else f"{tier} {target}"
         if time.time() < self._until and name in found:
@@ -180,17 +181,17 @@ class Prices:
                 self._found[name] = self._look_up(target, "" if tier in _USUAL else tier)
             return self._found[name]
 
-    def learn(self, targets: Iterable[str]) -> None:
-        """Looks up ahead, in a thread: the list takes a third of a second to load."""
+    def preload(self, targets: Iterable[str]) -> None:
+        """Looks up prices in advance, in a thread: loading the list takes a third of a second."""
         for target in targets:
             self.rates(target)
 
     def _look_up(self, target: str, tier: str) -> Rates | None:
-        for since, rates in reversed(self._told(target)):
+        for since, rates in reversed(self._configured(target)):
             if since is None or since <= self._day:
                 if isinstance(rates, str):
                     vendor, _, model = rates.partition("/")
-                    return _listed_rates(in_the_list(model, vendor), tier)
+                    return _listed_rates(listed_model(model, vendor), tier)
                 return rates if rates is NOTHING or not tier else rates.service_tiers.get(tier)
         provider, _, model = target.partition("/")
         vendor_of = self._vendors.get(provider, PriceVendor())
@@ -198,17 +199,17 @@ class Prices:
             return Rates(FREE, FREE)
         if not vendor_of.id and not vendor_of.url:
             return None
-        return _listed_rates(in_the_list(model, vendor_of.id, vendor_of.url), tier)
+        return _listed_rates(listed_model(model, vendor_of.id, vendor_of.url), tier)
 
-    def _told(self, target: str) -> Dated:
-        """What the YAML says of a target: under its own name, else under the most specific that fits."""
+    def _configured(self, target: str) -> Dated:
+        """The prices of a target in the YAML: those of its own name, else of the most specific pattern."""
         own = self._own.get(target)
         if own is not None:
             return own
         return next((dated for pattern, dated in self._patterns if pattern.fullmatch(target)), ())
 
     def settle(self, exchange: Exchange, unsettled: Unsettled) -> None:
-        """Writes into the record what the request's attempts have cost. May be called again when more is known."""
+        """Records the cost of the request's attempts. May be called again when more is known."""
         if unsettled.call_pending:
             return
         unsettled.due = False
@@ -221,14 +222,14 @@ class Prices:
             if attempt.usage is None:
                 continue
             rates = self.rates(attempt.target, attempt.tier)
-            attempt.unpriced = rates is None or not rates.knows(attempt.usage)
+            attempt.unpriced = rates is None or not rates.covers(attempt.usage)
             attempt.cost = rates.cost(attempt.usage) if rates is not None else FREE
             unpriced |= attempt.unpriced
             cost += attempt.cost
         exchange.cost, exchange.unpriced = (None if unpriced else cost), unpriced
 
     def cost_so_far(self, exchange: Exchange) -> Decimal | None:
-        """What the attempts have used until now; None where a price is not known."""
+        """The cost of the attempts so far; None if a price is unknown."""
         cost = FREE
         for attempt in exchange.attempts:
             rates = self.rates(attempt.target, attempt.tier)
@@ -242,11 +243,11 @@ class Prices:
 async def settle_request(
     exchange: Exchange, unsettled: Unsettled, prices: Prices, finished: Callable[[Exchange], None] | None
 ) -> None:
-    """The end of a request: what it has cost, its row by `finished` (None: none are kept), its ticket. Never raises."""
+    """Settles a finished request: records its cost, calls `finished` for its row, settles its ticket. Never raises."""
     try:
         if unsettled.due:
             prices.settle(exchange, unsettled)
-        # Its row first: whenever the process dies, no budget holds less than the ledger says.
+        # The row comes first: if the process dies here, no budget has less spending than the ledger.
         if finished is not None:
             finished(exchange)
         if unsettled.ticket is not None:
@@ -256,40 +257,40 @@ async def settle_request(
 
 
 def complete_usage(transcripts: Iterable[Transcript]) -> None:
-    """Counts for ourselves what was generated of answers that ended early, or whose provider counts nothing."""
+    """Estimates the usage of responses that ended early, or whose provider reports no usage."""
     for transcript in transcripts:
-        if transcript.asked is not None:
-            _complete(transcript, transcript.asked)
-            transcript.asked, transcript.said = None, []
+        if transcript.request is not None:
+            _complete(transcript, transcript.request)
+            transcript.request, transcript.texts = None, []
             transcript.attempt.uncounted = False
 
 
-def _complete(transcript: Transcript, asked: ChatRequest | EmbeddingRequest) -> None:
-    attempt, said = transcript.attempt, transcript.said
-    heard = bool(said) or attempt.usage is not None
+def _complete(transcript: Transcript, request: ChatRequest | EmbeddingRequest) -> None:
+    attempt, texts = transcript.attempt, transcript.texts
+    has_output = bool(texts) or attempt.usage is not None
     ended_well = bool(attempt.ended) and not attempt.error
-    if attempt.usage is not None and ended_well and not _counts_nothing(attempt.usage, said):
+    if attempt.usage is not None and ended_well and not _lacks_counts(attempt.usage, texts):
         return
-    if not heard and not ended_well and not (attempt.sent and attempt.error in _GIVEN_UP):
-        return  # it failed before it said anything: nobody bills for that
+    if not has_output and not ended_well and not (attempt.sent and attempt.error in _ABANDONED):
+        return  # it failed before it generated anything, which providers do not bill
     usage = attempt.usage or Usage()
     output = usage.output
     if not (output and ended_well):
-        output = max(output, estimate_tokens("".join(said)))
+        output = max(output, estimate_tokens("".join(texts)))
     prompt = usage.input
     if not prompt:
-        prompt = size_of(asked).prompt
+        prompt = size_of(request).prompt
     attempt.estimated = attempt.usage is None or (prompt, output) != (usage.input, usage.output)
     attempt.usage = msgspec.structs.replace(usage, input=prompt, output=output)
 
 
-def _counts_nothing(usage: Usage, said: Sequence[str]) -> bool:
-    """Whether its provider counts nothing of an answer with words, or of its prompt: a field is filled with zeros."""
-    return any(said) and not (usage.input and usage.output)
+def _lacks_counts(usage: Usage, texts: Sequence[str]) -> bool:
+    """Whether the provider reports zero tokens for a response with text, or for its prompt."""
+    return any(texts) and not (usage.input and usage.output)
 
 
 def is_priced_by(name: str, target: str) -> bool:
-    """Whether an entry of `prices` fits a target; a more specific one may come before it."""
+    """Whether an entry of `prices` matches a target; a more specific entry may take precedence."""
     return name == target or ("*" in name and _pattern(name).fullmatch(target) is not None)
 
 
@@ -298,7 +299,7 @@ def _pattern(name: str) -> re.Pattern[str]:
 
 
 def _listed_rates(info: Any, tier: str) -> Rates | None:
-    """What the list says of a model today; None where it says nothing of this tier, or nothing at all."""
+    """Today's rates of a model in the list; None if it has none for this tier, or none at all."""
     if info is None:
         return None
     now = datetime.datetime.now(tz=datetime.UTC)
@@ -315,7 +316,7 @@ def _listed_rates(info: Any, tier: str) -> Rates | None:
 
 
 def _has_variant(info: Any, context: Mapping[str, str], now: datetime.datetime) -> bool:
-    """Whether genai-prices knows what a model costs in that context: else it would tell the usual price."""
+    """Whether genai-prices has a price for this context; without this check it would return the standard price."""
     return any(
         each.when == context and (each.constraint is None or each.constraint.active(now))
         for each in info.price_variants or ()
@@ -323,14 +324,14 @@ def _has_variant(info: Any, context: Mapping[str, str], now: datetime.datetime) 
 
 
 def _base(price: Any) -> Decimal | None:
-    """A price that may have tiers."""
+    """The base price of a price that may have tiers."""
     if price is None:
         return None
     return Decimal(getattr(price, "base", price))
 
 
 def _plain(listed: Any) -> bool:
-    """Whether no price of it depends on how many tokens there are, or on which of the answer's were thoughts."""
+    """Whether no price depends on the number of tokens, or on how many output tokens were reasoning."""
     prices = [getattr(listed, name, None) for name in ("input_mtok", "output_mtok", *_LISTED.values())]
     return getattr(listed, "output_reasoning_mtok", None) is None and not any(hasattr(each, "tiers") for each in prices)
 
@@ -354,6 +355,6 @@ def _listed_cost(listed: Any, usage: Usage) -> Decimal | None:
     try:
         total: Decimal = listed.calc_price(counted)["total_price"]
     except ValueError:
-        # Counts that don't go together, such as more sound than there is beside what was kept.
+        # Inconsistent counts, such as more audio tokens than uncached tokens.
         return None
     return total

@@ -1,4 +1,4 @@
-"""What targets cost, from the config; and for whom a target is left out because nobody knows its price."""
+"""Prices of targets from the config, and the targets that budgets exclude because their price is unknown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Unpriced(msgspec.Struct, frozen=True):
-    """A target whose price is not known though budgets of `apps` need one. `alone`: so it is with all of its model."""
+    """A target without the price that budgets of `apps` need. `alone`: no target of its model has one."""
 
     model: str
     place: int
@@ -29,19 +29,19 @@ class Unpriced(msgspec.Struct, frozen=True):
 
 
 def prices_of(config: Config) -> Prices:
-    """Of all targets."""
-    own = {name: [(each.since, _told(each)) for each in dated] for name, dated in config.prices.items()}
+    """The prices of all targets."""
+    own = {name: [(each.since, _price_entry(each)) for each in dated] for name, dated in config.prices.items()}
     return Prices(own, {name: _vendor(each) for name, each in config.providers.items()})
 
 
-def _told(price: PriceConfig) -> Rates | str:
+def _price_entry(price: PriceConfig) -> Rates | str:
     if price.prices_as is not None:
         return NOTHING if price.prices_as == FREE else price.prices_as
     return _rates(price)
 
 
 def _rates(price: PriceConfig) -> Rates:
-    """What it says; a tier has no prices of kinds but those it names."""
+    """The rates of a price entry; a service tier has only the prices that it lists."""
     assert price.input is not None and price.output is not None  # noqa: PT018 - the config has checked both
     return Rates(
         price.input,
@@ -64,25 +64,25 @@ def _rates(price: PriceConfig) -> Rates:
 
 
 def _vendor(config: ProviderBase) -> PriceVendor:
-    """Whose price list holds. Servers that only speak a vendor's dialect are known by their address, or not at all."""
+    """The vendor whose listed prices apply. A server that only uses a vendor's API is recognised by its address."""
     if config.free or config.price_list:
         return PriceVendor(config.price_list, free=config.free)
     return PriceVendor(url=config.network.address if config.network is not None else "")
 
 
-def learn_prices(config: Config, prices: Prices) -> None:
-    """Looks up ahead, in a thread, and logs which targets no budget will let be asked."""
-    prices.learn({each.target for model in config.models.values() for each in model.targets})
-    import structlog  # `gatehouse check` needs none
+def preload_prices(config: Config, prices: Prices) -> None:
+    """Loads all prices in advance, in a thread, and logs targets that budgets exclude."""
+    prices.preload({each.target for model in config.models.values() for each in model.targets})
+    import structlog  # not needed by `gatehouse check`
 
     for each in unpriced(config, prices):
         structlog.get_logger().warning(
-            "a price is not known", target=each.target, model=each.model, apps=list(each.apps[:10])
+            "the price of a target is unknown", target=each.target, model=each.model, apps=list(each.apps[:10])
         )
 
 
 def unpriced(config: Config, prices: Prices) -> Iterator[Unpriced]:
-    """Every target that budgets of apps leave out."""
+    """Yields every target that budgets of apps exclude."""
     budgeted = [name for name, app in config.apps.items() if needs_prices(config, app)]
     if not budgeted:
         return
@@ -95,7 +95,7 @@ def unpriced(config: Config, prices: Prices) -> Iterator[Unpriced]:
 
 
 def needs_prices(config: Config, app: AppConfig) -> bool:
-    """Whether a budget that an app's requests count to refuses what has no price."""
+    """Whether a budget that applies to an app's requests refuses targets without a price."""
     return any(_refuses(each) for holder in holders_of_budgets(config, app) for each in holder.budget)
 
 
@@ -103,8 +103,8 @@ def _refuses(budget: BudgetConfig) -> bool:
     return budget.unknown_price == "refuse" and not budget.shadow and budget.then == "reject"
 
 
-def left_out(config: Config, model: str) -> Mapping[str, Collection[str]]:
-    """The targets of `model` without a price, each with the apps for which it is left out: for the plan."""
+def unpriced_targets(config: Config, model: str) -> Mapping[str, Collection[str]]:
+    """The targets of `model` without a price, each with the apps whose budgets exclude it; for the plan."""
     if not any(needs_prices(config, app) for app in config.apps.values()):
         return {}
     return {each.target: each.apps for each in unpriced(config, prices_of(config)) if each.model == model}

@@ -1,4 +1,4 @@
-"""What people read of the ledger: sums, single requests, and what was spent since a time."""
+"""Reports from the ledger: sums, single requests, and spending since a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import BigInteger, ColumnElement, Table, and_, func, literal_column, or_, select, union_all
 
 from access.database.tables import ATTEMPTS, HOURS, REQUESTS
-from access.ledger.entry import COUNTS, NOBODY_KNOWS, REQUEST_FILTERS, WHOSE
+from access.ledger.entry import COUNTS, REQUEST_FILTERS, UNKNOWN_OUTCOME, WHOSE
 from contract.units import parse_duration, write_amount
 
 if TYPE_CHECKING:
@@ -29,18 +29,18 @@ MOST_ROWS = 500
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 _TIMES = {"day": DAY_MS, "hour": HOUR_MS}
-# The last hour that 16 hexadecimal digits of nanoseconds can name: ids hold no later one.
+# The last hour that 16 hexadecimal digits of nanoseconds can express: ids can't have a later one.
 _LATEST_MS = 2**64 // 1_000_000 // HOUR_MS * HOUR_MS
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MILLION = 1_000_000
-# What no row can hold: PostgreSQL takes no NUL, and neither takes half a character.
-_NEVER_KEPT = re.compile("[\0\ud800-\udfff]")
-# What a spreadsheet takes for the beginning of a formula.
+# Characters that no row can contain: PostgreSQL refuses NUL, and no database stores a lone surrogate.
+_NEVER_STORED = re.compile("[\0\ud800-\udfff]")
+# Characters that begin a formula in a spreadsheet.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 class ReportRow(msgspec.Struct, frozen=True):
-    """The sums of one group. `cost` is in dollars, exact; requests whose price nobody knows are in `unpriced`."""
+    """The sums of one group. `cost` is in dollars, exact; `unpriced` counts requests with an unknown price."""
 
     by: tuple[str, ...]
     requests: int
@@ -55,7 +55,7 @@ class ReportRow(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some rows, and the cursor of the next page: empty at the end."""
+    """A page of rows, and the cursor of the next page; empty at the end."""
 
     rows: list[dict[str, Any]]
     next: str
@@ -68,9 +68,9 @@ async def usage(
     until_ms: int | None = None,
     where: Mapping[str, str] | None = None,
 ) -> list[ReportRow]:
-    """Sums by group: in the order of time where a day or an hour is asked for, then the dearest first, then by name.
+    """Sums by group: sorted by time if grouped by day or hour, then by cost, the highest first, then by name.
 
-    It knows whole hours only: `since_ms` is rounded down, `until_ms` up. Raises `ValueError` for an unknown name.
+    Sums are by hour: `since_ms` is rounded down, `until_ms` up. Raises `ValueError` for an unknown name.
     """
     _check("group", by, BY)
     conditions = _conditions(HOURS, where or {}, WHOSE)
@@ -83,7 +83,7 @@ async def usage(
         .where(HOURS.c.hour_ms >= since // HOUR_MS * HOUR_MS, HOURS.c.hour_ms < _ceiling(until), *conditions)
         .group_by(*groups)
     )
-    # Without a group there is a row even where there is nothing.
+    # Without a group SQL returns a row even if there is no data.
     lines = [_line(by, row) for row in await _all(database, statement) if row[len(by)] is not None]
     places = [place for place, name in enumerate(by) if name in _TIMES]
     return sorted(lines, key=lambda line: ([line.by[place] for place in places], -line.cost, line.by))
@@ -95,9 +95,9 @@ async def unknown(
     until_ms: int | None = None,
     where: Mapping[str, str] | None = None,
 ) -> tuple[int, Decimal]:
-    """How many requests were under way when their process died, and the most that they may have cost, in dollars.
+    """The number of requests in flight when their process died, and the most that they may have cost, in dollars.
 
-    Of the hours that `usage` sums up, as long as single requests are kept. Raises `ValueError` for an unknown filter.
+    For the same hours as `usage`, within the retention of single requests. Raises `ValueError` for an unknown filter.
     """
     conditions = _conditions(REQUESTS, where or {}, WHOSE)
     if conditions is None:
@@ -105,7 +105,7 @@ async def unknown(
     since, until = _bounds(since_ms, until_ms)
     within = _within(since // HOUR_MS * HOUR_MS, min(_ceiling(until), _LATEST_MS))
     statement = select(func.count(), *_sums(REQUESTS.c.cost)).where(
-        REQUESTS.c.outcome == NOBODY_KNOWS, within, *conditions
+        REQUESTS.c.outcome == UNKNOWN_OUTCOME, within, *conditions
     )
     ((count, high, low),) = await _all(database, statement)
     return int(count), _dollars(_total(high, low))
@@ -120,14 +120,14 @@ async def requests(
     since_ms: int | None = None,
     until_ms: int | None = None,
 ) -> Page:
-    """Single requests, the newest first. `before` is the cursor of the page before.
+    """Single requests, the newest first. `before` is the cursor from the previous page.
 
-    Raises `ValueError` for an unknown filter and for a limit that is not 1 to 500.
+    Raises `ValueError` for an unknown filter and for a limit outside 1 to 500.
     """
     if not 1 <= limit <= MOST_ROWS:
-        raise ValueError(f"limit is {limit}: a page has 1 to {MOST_ROWS} rows")
+        raise ValueError(f"limit is {limit}: it must be from 1 to {MOST_ROWS}")
     conditions = _conditions(REQUESTS, where, REQUEST_FILTERS)
-    if conditions is None or _NEVER_KEPT.search(before):
+    if conditions is None or _NEVER_STORED.search(before):
         return Page([], "")
     if since_ms is not None or until_ms is not None:
         conditions.append(_within(*_bounds(since_ms, until_ms)))
@@ -139,8 +139,8 @@ async def requests(
 
 
 async def request(database: Database, id: str) -> dict[str, Any] | None:  # noqa: A002
-    """One request, with a list of its attempts in the place of their number."""
-    if _NEVER_KEPT.search(id):
+    """One request, with the list of its attempts instead of their number; None if unknown."""
+    if _NEVER_STORED.search(id):
         return None
     found = await _all(database, select(REQUESTS).where(REQUESTS.c.id == id))
     if not found:
@@ -156,11 +156,11 @@ async def request(database: Database, id: str) -> dict[str, Any] | None:  # noqa
 async def spent(
     database: Database, scope: str, since_ms: int, until_ms: int | None = None, *, ended: bool = False
 ) -> dict[str, int]:
-    """Nano-dollars by name, each sum rounded up; a user's name is "app/user", a key's "app/key". What has no known
-    price counts nothing.
+    """Nano-dollars by name, each sum rounded up; a user's name is "app/user", a key's "app/key". Requests without a
+    known price count as 0.
 
-    It holds `since_ms`, not `until_ms`, to the millisecond: as long as the single requests of the hours that begin and
-    end it are still kept. With `ended` it leaves out what began before `until_ms` and had not ended by then.
+    The time includes `since_ms` and excludes `until_ms`, to the millisecond while the single requests of the first and
+    last hour are within the retention. `ended` excludes requests that had not ended at `until_ms`.
     Raises `ValueError` for an unknown scope.
     """
     _check("scope", (scope,), SCOPES)
@@ -178,7 +178,7 @@ async def spent(
         running = and_(_within(max(since, until - DAY_MS), until), REQUESTS.c.at_ms + REQUESTS.c.duration_ms >= until)
         parts.append(_spent(REQUESTS, names, running, sign=-1))
     sums: dict[str, int] = {}
-    # One statement sees one moment: no request is in both parts, or in none.
+    # One statement reads one snapshot: each request is in exactly one part.
     for *name, high, low in await _all(database, union_all(*parts)) if parts else ():
         whose = "/".join(name)
         sums[whose] = sums.get(whose, 0) + _total(high, low)
@@ -186,7 +186,7 @@ async def spent(
 
 
 def cells(by: Sequence[str], lines: Sequence[ReportRow]) -> tuple[list[str], list[list[str]]]:
-    """The head and the rows of a table for people, the last with the sums. All costs have as many decimal places."""
+    """The header and the rows of a table for people; the last row has the sums. All costs have equal decimal places."""
     costs = [line.cost for line in lines]
     total = sum(costs, Decimal(0))
     places = max(6, *(len(write_amount(cost).partition(".")[2]) for cost in (*costs, total)))
@@ -197,7 +197,7 @@ def cells(by: Sequence[str], lines: Sequence[ReportRow]) -> tuple[list[str], lis
 
 
 def csv(by: Sequence[str], lines: Iterable[ReportRow]) -> str:
-    """By RFC 4180. What a spreadsheet would take for a formula gets a ' before it."""
+    """CSV (RFC 4180). Values that a spreadsheet would read as a formula get a leading '."""
     text = io.StringIO()
     writer = comma_separated.writer(text)
     writer.writerow([*by, *COUNTS, "cost"])
@@ -208,21 +208,24 @@ def csv(by: Sequence[str], lines: Iterable[ReportRow]) -> str:
 
 
 def as_object(by: Sequence[str], line: ReportRow) -> dict[str, Any]:
-    """For JSON: the cost is a string, for it is exact."""
+    """A row for JSON; the cost is a string, to keep it exact."""
     counts = {name: getattr(line, name) for name in COUNTS}
     return {**dict(zip(by, line.by, strict=True)), **counts, "cost": write_amount(line.cost)}
 
 
 def read_time(text: str, now: float) -> int:
-    """Milliseconds since 1970 of a date, a time (UTC unless it says otherwise) or 90m, 24h, 7d before `now` (s)."""
+    """Milliseconds since 1970 for a date, a time (UTC by default) or 90m, 24h, 7d before `now` (s).
+
+    Raises `ValueError`.
+    """
     text = text.strip()
     with contextlib.suppress(ValueError):
         return max(0, int(now * 1000) - int(parse_duration(text) * 1000))
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:
-        cure = "write 2026-07-21, 2026-07-21T14:30, 2026-07-21T14:30+02:00, or 90m, 24h, 7d for so long ago"
-        raise ValueError(f"{text[:64]!r} is no time: {cure}") from None
+        cure = "write 2026-07-21, 2026-07-21T14:30, 2026-07-21T14:30+02:00, or a time ago as 90m, 24h or 7d"
+        raise ValueError(f"{text[:64]!r} is not a time: {cure}") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
     return max(0, (moment - _EPOCH) // datetime.timedelta(milliseconds=1))
@@ -231,27 +234,27 @@ def read_time(text: str, now: float) -> int:
 def _check(what: str, names: Iterable[str], known: Sequence[str]) -> None:
     for name in names:
         if name not in known:
-            raise ValueError(f"unknown {what} {name[:64]!r}: known are {', '.join(known)}")
+            raise ValueError(f"unknown {what} {name[:64]!r}: use one of {', '.join(known)}")
 
 
 def _conditions(of: Table, where: Mapping[str, str], known: Sequence[str]) -> list[ColumnElement[bool]] | None:
-    """None where no row can be meant."""
+    """The SQL conditions of a filter; None if no row can match."""
     _check("filter", where, known)
     conditions = []
     for name, value in where.items():
-        if _NEVER_KEPT.search(value):
+        if _NEVER_STORED.search(value):
             return None
         if name != "status":
             conditions.append(of.c[name] == value)
         elif value.isascii() and value.isdigit() and len(value) < 10:
             conditions.append(of.c.status == int(value))
         else:
-            raise ValueError(f"status is {value[:64]!r}: it is a number, such as 429")
+            raise ValueError(f"status is {value[:64]!r}: it must be a number, such as 429")
     return conditions
 
 
 def _bounds(since_ms: int | None, until_ms: int | None) -> tuple[int, int]:
-    """As numbers that every column can be compared with."""
+    """The bounds, limited to values that every column can be compared with."""
     since = 0 if since_ms is None else max(0, min(since_ms, _LATEST_MS))
     return since, _LATEST_MS if until_ms is None else max(0, min(until_ms, _LATEST_MS))
 
@@ -261,7 +264,7 @@ def _ceiling(ms: int) -> int:
 
 
 def _within(since: int, until: int) -> ColumnElement[bool]:
-    """Of single requests. Ids begin with the nanoseconds, and have an index."""
+    """The condition for single requests of a time. It uses the index on ids, which begin with the nanoseconds."""
     ids = REQUESTS.c.id
     at = REQUESTS.c.at_ms
     return and_(ids >= f"{since * _MILLION:016x}", ids < f"{until * _MILLION:016x}", at >= since, at < until)
@@ -273,7 +276,7 @@ def _spent(of: Table, names: Sequence[str], condition: ColumnElement[bool], sign
 
 
 def _sums(cost: ColumnElement[int], sign: int = 1) -> tuple[ColumnElement[int], ColumnElement[int]]:
-    """In two parts: SQLite's sums end at 9.2 million dollars otherwise."""
+    """The sum in two parts: a single sum in SQLite would overflow at 9.2 million dollars."""
     million: ColumnElement[int] = literal_column(str(_MILLION), BigInteger)
     high, low = func.sum(cost // million), func.sum(cost % million)
     return (high, low) if sign > 0 else (-high, -low)
@@ -284,7 +287,7 @@ def _total(high: Any, low: Any) -> int:
 
 
 def _start(length_ms: int) -> ColumnElement[int]:
-    # As a literal: PostgreSQL would take two bound parameters for two different expressions.
+    # A literal, because PostgreSQL treats two bound parameters as different expressions.
     return HOURS.c.hour_ms - HOURS.c.hour_ms % literal_column(str(length_ms), BigInteger)
 
 
@@ -308,14 +311,14 @@ async def _all(database: Database, statement: Any) -> Sequence[Any]:
 
 
 def _row(row: Any) -> dict[str, Any]:
-    made = dict(row._mapping)
-    # Ours alone.
-    made.pop("version", None)
-    if made["cost"] is not None:
-        made["cost"] = write_amount(_dollars(made["cost"]))
-        if made.get("outcome") == NOBODY_KNOWS:
-            made["cost_is_at_most"] = True
-    return made
+    values = dict(row._mapping)
+    # Internal.
+    values.pop("version", None)
+    if values["cost"] is not None:
+        values["cost"] = write_amount(_dollars(values["cost"]))
+        if values.get("outcome") == UNKNOWN_OUTCOME:
+            values["cost_is_at_most"] = True
+    return values
 
 
 def _dollars(picos: int) -> Decimal:

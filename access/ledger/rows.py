@@ -1,4 +1,4 @@
-"""Writes the ledger's tables: rows with their attempts and sums by hour; and takes single rows out that are too old."""
+"""Writes the ledger's tables: rows with their attempts and hourly sums. Removes single rows that are too old."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from access.ledger.entry import COUNTS, NOBODY_KNOWS, WHOSE, LedgerEntry
+from access.ledger.entry import COUNTS, UNKNOWN_OUTCOME, WHOSE, LedgerEntry
 
 if TYPE_CHECKING:
     from access.database.store import Database
@@ -20,9 +20,9 @@ DAY_MS = 24 * HOUR_MS
 
 
 async def insert(database: Database, entries: Sequence[LedgerEntry]) -> int:
-    """Adds the rows that are not there yet, and their sums by hour, in one transaction. Gives how many were new.
+    """Adds new rows and updates the hourly sums, in one transaction. Returns how many rows were new.
 
-    A row takes the place of one that says that nobody knows how its request ended: it was found later, and knows it.
+    A row replaces an earlier one of the same request with an unknown outcome.
     """
     from sqlalchemy import insert as insert_into
     from sqlalchemy import select
@@ -33,17 +33,17 @@ async def insert(database: Database, entries: Sequence[LedgerEntry]) -> int:
     async with asyncio.timeout(10), database.engine.begin() as connection:
         if database.is_sqlite:
             await database.lock(connection)
-        asked = select(REQUESTS.c.id, REQUESTS.c.outcome).where(REQUESTS.c.id.in_(list(unique)))
+        query = select(REQUESTS.c.id, REQUESTS.c.outcome).where(REQUESTS.c.id.in_(list(unique)))
         unknown = []
-        for identity, outcome in await connection.execute(asked):
-            if outcome == NOBODY_KNOWS != unique[identity].outcome:
+        for identity, outcome in await connection.execute(query):
+            if outcome == UNKNOWN_OUTCOME != unique[identity].outcome:
                 unknown.append(identity)
             else:
                 del unique[identity]
         if not unique:
             return 0
         if unknown:
-            await _take_out(connection, unknown)
+            await _remove(connection, unknown)
         await connection.execute(insert_into(REQUESTS), [each.row() for each in unique.values()])
         attempts = [
             {"request": each.id, **msgspec.structs.asdict(attempt)}
@@ -57,19 +57,19 @@ async def insert(database: Database, entries: Sequence[LedgerEntry]) -> int:
 
 
 # `cut` is the older name of `interrupted`, in rows of version 0.1.0.
-FAILURES = frozenset({"error", "interrupted", "cut", NOBODY_KNOWS})
+FAILURES = frozenset({"error", "interrupted", "cut", UNKNOWN_OUTCOME})
 _MOST = 2**63 - 1
 _SUMS = (*COUNTS, "cost")
 
 
 def _counted(value: Callable[[str], Any]) -> list[int]:
-    """What a row adds to each of `_SUMS`; `value` gives its fields."""
+    """What a row adds to each of `_SUMS`; `value` returns a field by name."""
     counts = {"requests": 1, "failures": value("outcome") in FAILURES, "unpriced": value("cost") is None}
     return [int(counts[name]) if name in counts else value(name) or 0 for name in _SUMS]
 
 
-async def _take_out(connection: Any, ids: Sequence[str]) -> None:
-    """Rows with their attempts, and what they have added to the sums by hour."""
+async def _remove(connection: Any, ids: Sequence[str]) -> None:
+    """Removes rows with their attempts, and subtracts them from the hourly sums."""
     from sqlalchemy import delete, select, update
 
     from access.database.tables import ATTEMPTS, HOURS, REQUESTS
@@ -85,7 +85,7 @@ async def _take_out(connection: Any, ids: Sequence[str]) -> None:
 
 
 async def _add_up(database: Database, connection: Any, entries: Sequence[LedgerEntry]) -> None:
-    """The sums by hour."""
+    """Adds rows to the hourly sums."""
     from sqlalchemy import BigInteger, case, literal_column
 
     from access.database.tables import HOURS
@@ -101,14 +101,14 @@ async def _add_up(database: Database, connection: Any, entries: Sequence[LedgerE
         so_far = sums.get(key, [0] * len(_SUMS))
         sums[key] = [min(old + more, _MOST) for old, more in zip(so_far, new, strict=True)]
     statement = upsert(HOURS)
-    # A sum that the column can't hold would keep every other row from the database.
+    # A sum that overflows the column would block all other rows, so it stays at the largest value.
     full = {name: HOURS.c[name] > literal_column(str(_MOST), BigInteger) - statement.excluded[name] for name in _SUMS}
     added = {
         name: case((full[name], literal_column(str(_MOST), BigInteger)), else_=HOURS.c[name] + statement.excluded[name])
         for name in _SUMS
     }
     statement = statement.on_conflict_do_update(index_elements=["hour_ms", *WHOSE], set_=added)
-    # In one order, so that replicas never wait for each other in a circle.
+    # Sorted, so that replicas never deadlock.
     rows = [
         dict(zip(("hour_ms", *WHOSE, *_SUMS), (*key, *values), strict=True)) for key, values in sorted(sums.items())
     ]
@@ -116,12 +116,12 @@ async def _add_up(database: Database, connection: Any, entries: Sequence[LedgerE
 
 
 def oldest_id(retention_days: int, now: float | None = None) -> str:
-    """No single request that is kept has an id before this one."""
+    """The smallest id of single requests that are within the retention."""
     return f"{int((now or time.time()) * 1e9) - retention_days * DAY_MS * 1_000_000:016x}"
 
 
 async def sweep(database: Database, retention_days: int, now: float | None = None) -> int:
-    """Removes single requests that are too old, a few thousand at a time; the sums by hour stay."""
+    """Removes single requests that are too old, 2,000 at a time; the hourly sums stay."""
     from sqlalchemy import delete, select
 
     from access.database.tables import ATTEMPTS, REQUESTS

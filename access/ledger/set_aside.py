@@ -1,7 +1,7 @@
-"""Lines of journals that this version can't read: kept byte for byte beside the journals until one can read them.
+"""Stores journal lines that this version can't read, byte for byte, next to the journals.
 
-`<journal>.undecodable` has them, one a line. They are of a later version, as after a downgrade, or damaged. They are
-read again at each start and whenever somebody has changed the file; those that can be read then go to the ledger.
+`<journal>.undecodable` has one on each line. They are of a later version, as after a downgrade, or damaged. The file is
+read again at each start and whenever it changes; lines that have become readable then go to the ledger.
 """
 
 from __future__ import annotations
@@ -21,54 +21,54 @@ import structlog
 from access.ledger.lines import UnreadableLine
 
 SUFFIX = ".undecodable"
-# What 0.1.0 left of a damaged journal: all of it, the lines that it had brought to the database too.
-WHOLE = ".unread"
+# Version 0.1.0 renamed a damaged journal to this: it also has lines that are already in the database.
+OLD_SUFFIX = ".unread"
 _MOST_PLACES = 20
 _AT_ONCE = 1 << 20
 Stat: TypeAlias = tuple[int, int, int]
 
 
 class SetAsideLines:
-    """What is kept aside in a folder that all processes of a machine share."""
+    """The lines set aside in a folder, which all processes of a machine share."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # How many lines each file has, as of when.
+        # The number of lines of each file, with the file's state at that time.
         self._counts: dict[Path, tuple[Stat, int]] = {}
         self._seen: dict[Path, Stat] = {}
 
     @property
     def lines(self) -> int:
-        """How many there are, as of the last `look`."""
+        """The number of lines, as of the last `refresh`."""
         return sum(count for _, count in self._counts.values())
 
     @property
     def where(self) -> str:
-        """For people."""
+        """The pattern of the files, for people."""
         return f"{self._folder}/*{SUFFIX}"
 
     def keep(self, journal: Path, lines: Sequence[UnreadableLine]) -> None:
-        """Adds lines of a journal, and logs it. Equal lines are there once. Raises `OSError`, and then adds none."""
+        """Adds lines of a journal and logs it. Equal lines are stored once. Raises `OSError`: then none was added."""
         if not lines:
             return
         path = self._append(journal.with_suffix(SUFFIX), [each.data for each in lines])
         whys = sorted({each.why for each in lines})
         structlog.get_logger().error(
-            "lines of a journal can't be read: they are kept aside",
+            "lines of a journal can't be read: they are set aside",
             file=str(journal),
-            kept=str(path),
+            set_aside=str(path),
             lines=len(lines),
             first_bytes=[each.place for each in lines[:_MOST_PLACES]],
             why=whys[:_MOST_PLACES],
         )
-        self.look()
+        self.refresh()
 
     def _append(self, path: Path, lines: Sequence[bytes]) -> Path:
         with self._open(path) as (path, file):
             before = file.read()
             known = set(before.split(b"\n"))
             new = [each for each in dict.fromkeys(lines) if each not in known]
-            # Somebody may have changed it by hand.
+            # The file may have been edited by hand, without a final line end.
             gap = b"\n" if before and not before.endswith(b"\n") else b""
             try:
                 write_all(file, gap + b"".join([each + b"\n" for each in new]))
@@ -80,7 +80,7 @@ class SetAsideLines:
 
     @contextlib.contextmanager
     def _open(self, path: Path) -> Iterator[tuple[Path, FileIO]]:
-        """The file, ours alone. Another one while somebody else has it, or where a folder or a link has its name."""
+        """Opens and locks the file; another file if it is locked, or if a folder or a link has its name."""
         while True:
             try:
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
@@ -94,18 +94,18 @@ class SetAsideLines:
                         return
             path = path.with_stem(f"{path.stem}-{secrets.token_hex(2)}")
 
-    def unseen(self) -> list[Path]:
-        """The files that are new or changed since `seen`, or that nobody here has looked at yet."""
-        found = sorted([*self._folder.glob(f"*{SUFFIX}"), *self._folder.glob(f"*{WHOLE}")])
+    def changed_files(self) -> list[Path]:
+        """The files that are new, or have changed since `mark_read`."""
+        found = sorted([*self._folder.glob(f"*{SUFFIX}"), *self._folder.glob(f"*{OLD_SUFFIX}")])
         return [each for each in found if _is_file(each) and self._seen.get(each) != stat_of(each)]
 
-    def seen(self, path: Path) -> None:
-        """It is not read again before it changes."""
+    def mark_read(self, path: Path) -> None:
+        """Marks a file as read: it is not read again until it changes."""
         with contextlib.suppress(OSError):
             self._seen[path] = stat_of(path)
 
-    def look(self) -> None:
-        """Counts again what has changed."""
+    def refresh(self) -> None:
+        """Counts the lines of changed files."""
         counts = {}
         for path in self._folder.glob(f"*{SUFFIX}"):
             with contextlib.suppress(OSError):
@@ -117,7 +117,7 @@ class SetAsideLines:
 
 
 def replace(path: Path, lines: Iterable[bytes]) -> None:
-    """Puts other lines in the place of those of a file; without any it goes. Raises `OSError`: then nothing changed."""
+    """Replaces the lines of a file; without lines removes it. Raises `OSError`: then nothing changed."""
     part = path.with_suffix(".part")
     count = 0
     try:
@@ -135,7 +135,7 @@ def replace(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def locked(file: IO[Any] | FileIO) -> bool:
-    """Whether the file is ours alone now, until it is closed."""
+    """Locks the file until it is closed; returns False if another process has locked it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -144,7 +144,7 @@ def locked(file: IO[Any] | FileIO) -> bool:
 
 
 def is_still(file: IO[Any] | FileIO, path: Path) -> bool:
-    """Whether the open file is the one of that name: another may have been put in its place."""
+    """Whether the path still names the open file, which may have been replaced."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     except OSError:
@@ -152,12 +152,12 @@ def is_still(file: IO[Any] | FileIO, path: Path) -> bool:
 
 
 def private(path: str, flags: int) -> int:
-    """Opens a file that is for nobody else of this machine: who has called whom is in it."""
+    """Opens a file that only its owner may read, because ledger data is private."""
     return os.open(path, flags, 0o600)
 
 
 def write_all(file: FileIO, data: bytes) -> None:
-    """However many writes that takes. Raises `OSError`: then some of it may be there."""
+    """Writes all data, in several writes if needed. Raises `OSError`: then a part may have been written."""
     sent = 0
     while sent < len(data):
         sent += file.write(data[sent:] if sent else data) or 0
@@ -168,7 +168,7 @@ def _is_file(path: Path) -> bool:
 
 
 def stat_of(path: Path) -> Stat:
-    """What tells a changed file from what it was: its number, its time and its size."""
+    """A value that changes with the file: inode, modification time and size."""
     found = path.stat()
     return found.st_ino, found.st_mtime_ns, found.st_size
 

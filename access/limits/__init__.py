@@ -1,1 +1,1 @@
-"""How much a caller may take: limits and budgets, counted in memory, SQLite or Redis."""
+"""Limits and budgets of callers, counted in memory, SQLite or Redis."""

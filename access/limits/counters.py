@@ -1,16 +1,16 @@
-"""What counts requests, tokens, slots and money: one step admits a request against all its limits, or against none.
+"""Counters of requests, tokens, slots and money. One step admits a request against all its limits, or against none.
 
 Three kinds of counters:
 
-- a *rate* leaks evenly (GCRA): after `limit` at once, one more when a `limit`-th of the window has passed. What was
-  reserved by estimate is put right when the request settles, so a rate may be in debt.
-- *slots* are what runs at once. A slot whose holder died is free when its lease has run out.
-- *spend* is money: what was spent and what is reserved never exceed the limit together. A reservation whose holder
-  died counts as spent, for nobody knows what its provider has billed.
+- a *rate* uses GCRA (a leaky bucket): after a burst of `limit`, one more each time a `limit`-th of the window has
+  passed. Settling a request corrects its estimated reservation, so a rate may be in debt.
+- *slots* limit concurrency. The slot of a dead holder is free when its lease expires.
+- *spend* is money: the sum of spent and reserved amounts never exceeds the limit. The reservation of a dead holder
+  counts as spent, because it is unknown what the provider billed.
 
-This module holds the rules in Python, over any mapping: a dict for one process, rows of SQLite for the processes of
-one machine. `redis_counters` says the same in Lua. Times are microseconds since 1970, money is in billionths of a
-dollar (nano-dollars), both as integers below 2**53, which is what Lua can count.
+This module has the rules in Python, for any mapping: a dict for one process, SQLite rows for the processes of one
+machine. `redis_counters` has the same rules in Lua. Times are microseconds since 1970, money is in billionths of a
+dollar (nano-dollars), both integers below 2**53, the limit of exact integers in Lua.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ import msgspec
 RATE, SLOTS, SPEND = 0, 1, 2
 LEASE_US = 900_000_000
 DAY_US = 86_400_000_000
-# A rolling budget moves on in so many steps.
+# The number of parts of a rolling budget's window.
 ROLLING_PARTS = 32
 _SWEEP_EVERY = 10_000
-# How many holders whose lease ran out are remembered, in case that they settle after all.
+# How many holders with an expired lease are remembered, in case they settle later.
 _MOST_EXPIRED = 1_000
 
 
 class Charge(msgspec.Struct, frozen=True, gc=False):
-    """What a request asks of one counter.
+    """What a request charges to one counter.
 
-    `window_us` is a rate's window, or a part of a rolling budget (0: the key itself stands for the period). `ends_us`
-    is when a calendar's period ends. `hard` counters refuse; others only tell that they would.
+    `window_us` is a rate's window, or a part of a rolling budget (0: the key contains the period). `ends_us` is the end
+    of a calendar period. `hard` counters refuse; others only report that they would.
     """
 
     key: str
@@ -49,7 +49,7 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
 
 
 class LimitStatus(msgspec.Struct, frozen=True, gc=False):
-    """What is `left` of a counter after the request, when it is whole again, and how long the request had to wait."""
+    """The state of a counter after a request: what is `left`, the time until it is full, and the wait for admission."""
 
     left: int
     reset_us: int
@@ -57,14 +57,14 @@ class LimitStatus(msgspec.Struct, frozen=True, gc=False):
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
-    """What has become of a demand that was admitted."""
+    """The actual amount of an admitted charge."""
 
-    demand: Charge
+    charge: Charge
     actual: int
 
 
 class BudgetChange(msgspec.Struct, frozen=True, gc=False):
-    """What a budget had before a settlement, and has now, in nano-dollars without reservations."""
+    """The spending of a budget before and after a settlement, in nano-dollars without reservations."""
 
     key: str
     before: int
@@ -72,7 +72,7 @@ class BudgetChange(msgspec.Struct, frozen=True, gc=False):
 
 
 class OpeningBalance(msgspec.Struct, frozen=True, gc=False):
-    """What a budget had spent before anybody counted. `ends_us` is its calendar's."""
+    """What a budget had spent before these counters began. `ends_us` is the end of its calendar period."""
 
     key: str
     amount: int
@@ -81,10 +81,10 @@ class OpeningBalance(msgspec.Struct, frozen=True, gc=False):
 
 
 class Money(msgspec.Struct):
-    """A budget's state: spent by part (one part 0 for a calendar's), and reserved: (amount, lease's end) by request.
+    """A budget's state: amounts spent by part (a calendar budget has part 0), and (amount, lease end) by request.
 
-    `expired` is what those had reserved whose lease ran out: it is in `spent`, in full. `born` is when it was first
-    asked for, 0 where it holds what was spent before that too; after `until` nobody asks for it.
+    `expired` has the reservations whose lease expired; they are also in `spent`, in full. `born` is the first use, or 0
+    once the state includes spending from before; it is not used after `until`.
     """
 
     spent: dict[int, int] = {}
@@ -94,14 +94,14 @@ class Money(msgspec.Struct):
     until: int = 0
 
     def total(self) -> int:
-        """Spent and reserved."""
+        """The sum of spent and reserved amounts."""
         return sum(self.spent.values()) + sum(amount for amount, _ in self.reserved.values())
 
 
 class CountersCondition(msgspec.Struct, frozen=True):
-    """`problem` is why not all can be counted now, for people; with `only_money` that concerns budgets alone.
+    """`problem` is why counters are unavailable, for people; with `only_money` this affects only budgets.
 
-    `damaged` says that single counters can't be read: only who needs one of them is concerned.
+    `damaged` reports single counters that can't be read: only requests that need one of them are affected.
     """
 
     problem: str = ""
@@ -110,139 +110,139 @@ class CountersCondition(msgspec.Struct, frozen=True):
 
 
 class Counters(Protocol):
-    """Where counters are. `reserve` gives one standing per demand and whether all hard ones had room.
+    """A store of counters. `reserve` returns one status per charge, and whether all hard counters had room.
 
-    `replicas` is how many processes share them, when last heard.
+    `replicas` is how many processes share them, as last known.
     """
 
     replicas: int
 
     @property
     def condition(self) -> CountersCondition:
-        """How they are doing."""
+        """The health of the counters."""
         ...
 
-    async def reserve(self, request: str, demands: Sequence[Charge]) -> tuple[bool, list[LimitStatus]]:
-        """All of it or nothing. Raises `Unreachable`."""
+    async def reserve(self, request: str, charges: Sequence[Charge]) -> tuple[bool, list[LimitStatus]]:
+        """Reserves all charges or none. Raises `Unreachable`."""
         ...
 
     async def settle(self, request: str, settlements: Sequence[Settlement]) -> list[BudgetChange]:
-        """Gives back what was not used; a second time it changes nothing. Raises `Unreachable`.
+        """Replaces reservations by actual amounts; a second call changes nothing. Raises `Unreachable`.
 
-        What was never reserved counts where its demand has an amount of 0: it was admitted without these counters.
+        A settlement without a reservation counts if its charge has an amount of 0: it was admitted elsewhere.
         """
         ...
 
     def note(self, request: str, settlements: Sequence[Settlement]) -> None:
-        """Takes note of what was admitted while they could not be asked, to count it when they can."""
+        """Queues settlements of requests admitted while the counters were unreachable, to count them later."""
         ...
 
     def taken(self, key: str) -> int:
-        """What a budget had spent and reserved when last heard."""
+        """What a budget has spent and reserved, as last known."""
         ...
 
 
 class Unreachable(Exception):
-    """The counters can't be asked now."""
+    """The counters are unavailable now."""
 
 
-WAITS = "budgets wait for what the ledger says was spent"
+WAITS = "budgets wait for past spending from the ledger"
 
 
-def refuse_to_spend(demands: Sequence[Charge]) -> None:
-    """Raises `Unreachable` where money is asked for before it is known how much was spent."""
-    if any(each.kind == SPEND for each in demands):
-        raise Unreachable("what was spent is not known yet")
+def refuse_to_spend(charges: Sequence[Charge]) -> None:
+    """Raises `Unreachable` for charges of money before past spending is known."""
+    if any(each.kind == SPEND for each in charges):
+        raise Unreachable("past spending is not known yet")
 
 
 def now_us() -> int:
-    """The time."""
+    """The current time in microseconds since 1970."""
     return time.time_ns() // 1000
 
 
 def reserve(
-    state: MutableMapping[str, Any], request: str, demands: Sequence[Charge], now: int
+    state: MutableMapping[str, Any], request: str, charges: Sequence[Charge], now: int
 ) -> tuple[bool, list[LimitStatus]]:
     """See `Counters.reserve`."""
     moneys: dict[str, Money] = {}
-    standings = [
-        _spend(state, moneys, each, now) if each.kind == SPEND else _STANDING[each.kind](state, request, each, now)
-        for each in demands
+    statuses = [
+        _spend(state, moneys, each, now) if each.kind == SPEND else _STATUS[each.kind](state, request, each, now)
+        for each in charges
     ]
-    for each, standing in zip(demands, standings, strict=True):
-        if each.hard and standing.wait_us:
-            return False, standings
-    for each, standing in zip(demands, standings, strict=True):
+    for each, status in zip(charges, statuses, strict=True):
+        if each.hard and status.wait_us:
+            return False, statuses
+    for each, status in zip(charges, statuses, strict=True):
         if each.kind == RATE:
-            if not standing.wait_us:
+            if not status.wait_us:
                 state[each.key] = max(now, state.get(each.key, 0)) + _cost(each)
         elif each.kind == SPEND:
             money = moneys[each.key]
-            # Whoever goes on goes to the end: they stand in the order in which their leases end.
-            before = money.reserved.pop(request, (0, 0))[0] + _revived(money, request, each, now)
+            # Inserted at the end: reservations are sorted by the end of their leases.
+            before = money.reserved.pop(request, (0, 0))[0] + _restore_reservation(money, request, each, now)
             money.reserved[request] = (before + each.amount, now + LEASE_US)
             state[each.key] = money
-        elif not standing.wait_us:
+        elif not status.wait_us:
             held = state.get(each.key) or {}
             held[request] = now + LEASE_US
             state[each.key] = held
-    return True, standings
+    return True, statuses
 
 
-def _cost(demand: Charge) -> int:
-    """The time that a demand takes of its window."""
-    return -(-demand.window_us * demand.amount // demand.limit)
+def _cost(charge: Charge) -> int:
+    """The part of the window that a charge uses, in microseconds."""
+    return -(-charge.window_us * charge.amount // charge.limit)
 
 
-def _rate(state: MutableMapping[str, Any], _: str, demand: Charge, now: int) -> LimitStatus:
-    until = max(now, state.get(demand.key, 0))
-    after = until + _cost(demand)
-    wait = after - demand.window_us - now
+def _rate(state: MutableMapping[str, Any], _: str, charge: Charge, now: int) -> LimitStatus:
+    until = max(now, state.get(charge.key, 0))
+    after = until + _cost(charge)
+    wait = after - charge.window_us - now
     if wait > 0:
-        left = (demand.window_us - (until - now)) * demand.limit // demand.window_us
+        left = (charge.window_us - (until - now)) * charge.limit // charge.window_us
         return LimitStatus(max(0, left), until - now, wait)
-    return LimitStatus((demand.window_us - (after - now)) * demand.limit // demand.window_us, after - now, 0)
+    return LimitStatus((charge.window_us - (after - now)) * charge.limit // charge.window_us, after - now, 0)
 
 
-def _slots(state: MutableMapping[str, Any], request: str, demand: Charge, now: int) -> LimitStatus:
-    held = state.get(demand.key)
+def _slots(state: MutableMapping[str, Any], request: str, charge: Charge, now: int) -> LimitStatus:
+    held = state.get(charge.key)
     if held is None:
-        return LimitStatus(demand.limit - 1, 0, 0)
-    if len(held) >= demand.limit:
+        return LimitStatus(charge.limit - 1, 0, 0)
+    if len(held) >= charge.limit:
         for each in [each for each, until in held.items() if until <= now]:
             del held[each]
-    left = demand.limit - len(held) - (request not in held)
-    # Nobody knows when a slot is free again.
+    left = charge.limit - len(held) - (request not in held)
+    # The time until a slot is free is unknown, so the wait is one second.
     return LimitStatus(left, 0, 0) if left >= 0 else LimitStatus(0, 0, 1_000_000)
 
 
-def _spend(state: MutableMapping[str, Any], moneys: dict[str, Money], demand: Charge, now: int) -> LimitStatus:
-    """Leaves the budget's state in `moneys`."""
-    reset = _reset_us(demand, now)
-    money = moneys[demand.key] = _money(state, demand, now)
-    left = demand.limit - money.total() - demand.amount
-    return LimitStatus(left, reset, 0) if left >= 0 else LimitStatus(max(0, left + demand.amount), reset, max(1, reset))
+def _spend(state: MutableMapping[str, Any], moneys: dict[str, Money], charge: Charge, now: int) -> LimitStatus:
+    """The status of a budget; stores its state in `moneys`."""
+    reset = _reset_us(charge, now)
+    money = moneys[charge.key] = _money(state, charge, now)
+    left = charge.limit - money.total() - charge.amount
+    return LimitStatus(left, reset, 0) if left >= 0 else LimitStatus(max(0, left + charge.amount), reset, max(1, reset))
 
 
-def _reset_us(demand: Charge, now: int) -> int:
-    """Until a budget has more: a calendar's end, or a part of a rolling one."""
-    return demand.window_us or max(1, demand.ends_us - now)
+def _reset_us(charge: Charge, now: int) -> int:
+    """The time until a budget has more money: the end of its calendar period, or one part of a rolling window."""
+    return charge.window_us or max(1, charge.ends_us - now)
 
 
 def part_of(window_us: int, now: int) -> int:
-    """The number of the part of a rolling budget that holds now; a calendar's has one."""
+    """The number of the current part of a rolling budget; 0 for a calendar budget."""
     return now // window_us if window_us else 0
 
 
-def _money(state: MutableMapping[str, Any], demand: Charge, now: int) -> Money:
-    """A budget's state as of now."""
-    money: Money | None = state.get(demand.key)
+def _money(state: MutableMapping[str, Any], charge: Charge, now: int) -> Money:
+    """The current state of a budget: expired reservations count as spent."""
+    money: Money | None = state.get(charge.key)
     if money is None:
-        money = Money(born=now, until=_until(demand.window_us, demand.ends_us, now))
-    part = part_of(demand.window_us, now)
-    if demand.window_us or not money.until:
-        money.until = _until(demand.window_us, demand.ends_us, now)
-    if demand.window_us:
+        money = Money(born=now, until=_until(charge.window_us, charge.ends_us, now))
+    part = part_of(charge.window_us, now)
+    if charge.window_us or not money.until:
+        money.until = _until(charge.window_us, charge.ends_us, now)
+    if charge.window_us:
         for each in [each for each in money.spent if each < part - ROLLING_PARTS]:
             del money.spent[each]
     gone = list(takewhile(lambda request: money.reserved[request][1] <= now, money.reserved))
@@ -252,20 +252,20 @@ def _money(state: MutableMapping[str, Any], demand: Charge, now: int) -> Money:
     while len(money.expired) > _MOST_EXPIRED:
         del money.expired[next(iter(money.expired))]
     if gone:
-        # Also where nobody is admitted: the part in which it was counted is the one that it leaves with.
-        state[demand.key] = money
+        # Stored even if no request is admitted: an expired reservation must stay in the part where it was counted.
+        state[charge.key] = money
     return money
 
 
 def _until(window_us: int, ends_us: int, now: int) -> int:
-    """When a budget's state may be forgotten: its period is over, and so is whoever was admitted in it."""
+    """When a budget's state may be deleted: its period is over, and so are all requests admitted in it."""
     return now + (ROLLING_PARTS + 2) * window_us if window_us else max(now, ends_us) + DAY_US
 
 
 def seeded(money: Money | None, seed: OpeningBalance, now: int, before: int | None) -> Money | None:
-    """The state of a budget with what was spent before; None where that is in it already.
+    """The state of a budget with its opening balance; None if it is already included.
 
-    What ended `before` a time is not in the state of one that was first asked for after it.
+    The balance includes requests that ended `before` a time; a budget first used after that time lacks them.
     """
     if money is None:
         money = Money()
@@ -279,16 +279,16 @@ def seeded(money: Money | None, seed: OpeningBalance, now: int, before: int | No
     return money
 
 
-def _revived(money: Money, request: str, demand: Charge, now: int) -> int:
-    """What the request had reserved before its lease ran out, which is reserved again."""
+def _restore_reservation(money: Money, request: str, charge: Charge, now: int) -> int:
+    """Restores the reservation of a request whose lease expired; returns its amount."""
     amount = money.expired.pop(request, 0)
     if amount:
-        part = part_of(demand.window_us, now)
+        part = part_of(charge.window_us, now)
         money.spent[part] = money.spent.get(part, 0) - amount
     return amount
 
 
-_STANDING = {RATE: _rate, SLOTS: _slots}
+_STATUS = {RATE: _rate, SLOTS: _slots}
 
 
 def settle(
@@ -297,47 +297,47 @@ def settle(
     """See `Counters.settle`."""
     spent: list[BudgetChange] = []
     for each in settlements:
-        demand = each.demand
-        if demand.kind == RATE:
-            shift = demand.window_us * (each.actual - demand.amount) // demand.limit
-            if shift and demand.key in state:
-                state[demand.key] = state[demand.key] + shift
-        elif demand.kind == SLOTS:
-            held = state.get(demand.key)
+        charge = each.charge
+        if charge.kind == RATE:
+            shift = charge.window_us * (each.actual - charge.amount) // charge.limit
+            if shift and charge.key in state:
+                state[charge.key] = state[charge.key] + shift
+        elif charge.kind == SLOTS:
+            held = state.get(charge.key)
             if held and held.pop(request, None) is not None:
-                state[demand.key] = held
+                state[charge.key] = held
         else:
             spent.append(_settle_spend(state, request, each, now))
     return spent
 
 
 def _settle_spend(state: MutableMapping[str, Any], request: str, each: Settlement, now: int) -> BudgetChange:
-    demand = each.demand
-    money = _money(state, demand, now)
+    charge = each.charge
+    money = _money(state, charge, now)
     before = sum(money.spent.values())
     more = each.actual
     if money.reserved.pop(request, None) is None:
         if request in money.expired:
-            # It was counted in full: what was too much comes back. Not of a rolling budget: the part in which it was
-            # counted may have left the window already, and then so has all of it.
+            # The expired reservation was counted in full, so the excess is returned. Not for a rolling budget, whose
+            # part with the full amount may already be outside the window.
             counted = money.expired.pop(request)
-            more = max(0, more - counted) if demand.window_us else more - counted
-        elif demand.amount:
+            more = max(0, more - counted) if charge.window_us else more - counted
+        elif charge.amount:
             more = 0
-            if not before and demand.key not in state:
-                # It is of other counters than these: nobody has asked these for the budget yet.
-                return BudgetChange(demand.key, 0, 0)
-    part = part_of(demand.window_us, now)
+            if not before and charge.key not in state:
+                # The reservation is in other counters: these have no state of the budget.
+                return BudgetChange(charge.key, 0, 0)
+    part = part_of(charge.window_us, now)
     money.spent[part] = money.spent.get(part, 0) + more
-    state[demand.key] = money
-    return BudgetChange(demand.key, before, before + more)
+    state[charge.key] = money
+    return BudgetChange(charge.key, before, before + more)
 
 
 class MemoryCounters:
-    """In this process, for one thread."""
+    """Counters in this process, for one thread."""
 
     def __init__(self, clock: Callable[[], int] = now_us, *, waits: bool = False) -> None:
-        """With `waits` nobody spends before `seed` has been called."""
+        """With `waits`, charges of money are refused until `seed` is called."""
         self._clock = clock
         self._state: dict[str, Any] = {}
         self._asked = 0
@@ -351,7 +351,7 @@ class MemoryCounters:
         return CountersCondition(WAITS) if self._waits else CountersCondition()
 
     def seed(self, seeds: Sequence[OpeningBalance], before: int | None = None) -> None:
-        """Sets what budgets had spent (`before` a time), where this process has not counted it itself."""
+        """Adds opening balances (spending `before` a time) of budgets that do not include them yet."""
         now = self._clock()
         for each in seeds:
             money = seeded(self._state.get(each.key), each, now, before)
@@ -362,13 +362,13 @@ class MemoryCounters:
         for request, settlements in late:
             settle(self._state, request, settlements, now)
 
-    async def reserve(self, request: str, demands: Sequence[Charge]) -> tuple[bool, list[LimitStatus]]:
+    async def reserve(self, request: str, charges: Sequence[Charge]) -> tuple[bool, list[LimitStatus]]:
         """See `Counters.reserve`."""
         if self._waits:
-            refuse_to_spend(demands)
+            refuse_to_spend(charges)
         now = self._clock()
         self._sweep(now)
-        return reserve(self._state, request, demands, now)
+        return reserve(self._state, request, charges, now)
 
     async def settle(self, request: str, settlements: Sequence[Settlement]) -> list[BudgetChange]:
         """See `Counters.settle`."""
@@ -386,14 +386,14 @@ class MemoryCounters:
         return money.total() if money is not None else 0
 
     def _sweep(self, now: int) -> None:
-        """Rates that have recovered, slots that are free and budgets of days gone by are forgotten now and then."""
+        """Deletes recovered rates, free slots and past budgets, once in many calls."""
         self._asked += 1
         if self._asked % _SWEEP_EVERY == 0:
-            for key in [key for key, each in self._state.items() if _is_over(each, now)]:
+            for key in [key for key, each in self._state.items() if _is_expired(each, now)]:
                 del self._state[key]
 
 
-def _is_over(state: Any, now: int) -> bool:
+def _is_expired(state: Any, now: int) -> bool:
     if isinstance(state, Money):
         return 0 < state.until <= now and not state.reserved
     return (isinstance(state, int) and state <= now) or state == {}

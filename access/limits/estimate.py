@@ -1,4 +1,4 @@
-"""How much a request may take, before anybody knows: for reserving, never for billing."""
+"""Estimates the size of a request: for reservations, never for billing."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from contract.service_tier import asked_tier
 from contract.thinking_budget import thinking_budget
 from contract.tokens import estimate_tokens
 
-# What an answer is taken for by limits of tokens where the request names no bound.
+# The output tokens that token limits assume if the request sets no `max_tokens`.
 USUAL_ANSWER = 1_000
-# The estimate is within a fifth on what people write; odd signs may double it.
+# The estimate is within 20 % for ordinary text; unusual characters may double the true count.
 _AT_MOST, _AT_LEAST = 2, 64
-# No model writes more, whatever is asked for.
+# More than any model writes.
 _MOST_ANSWERS = 1_000_000_000
-# Of a longer text the estimate knows the beginning only.
-_WHOLLY_READ = 64 * 1024
-# What the estimate does not know of, in tokens: only what is reserved has it.
+# The estimate reads only the beginning of a longer text.
+_FULLY_READ = 64 * 1024
+# Tokens of content that the estimate can't read; they count only for reservations.
 _PICTURE = 2_000
 _SHARP_PICTURE = 8_000
-_LINKED = 100_000  # a document that only its provider can see
+_LINKED = 100_000  # a document that only the provider can read
 _LONGEST_DOCUMENT = 1_000_000
-_SERVER_TOOL = 10_000  # what a tool of the provider's own may add
+_SERVER_TOOL = 10_000  # what a provider's built-in tool may add
 _SEARCHES = 5
 _MOST_SEARCHES = 100
-# Characters of base64 for a token.
+# Characters of base64 per token.
 _PER_TOKEN = {"wav": 320, "pcm16": 320}
-_PER_TOKEN_OF_SOUND = 32
+_PER_TOKEN_OF_AUDIO = 32
 _PER_TOKEN_OF_DOCUMENT = 4
-_PER_TOKEN_OF_WHAT_IS_SEALED = 3
+_PER_TOKEN_OF_OPAQUE = 3
 
 
 class Size(msgspec.Struct, frozen=True, gc=False):
-    """Tokens: of the prompt as estimated, and of the answers as bounded (None: the request names no bound).
+    """Tokens: the estimate of the prompt, and the bound on the responses (None: the request sets no bound).
 
-    `most` is more than the prompt has. `thoughts` are for providers that want them beside the answer, `searches` what
-    the provider may search of the web, `tier` the service tier that is asked for.
+    `most` is an upper bound of the prompt. `thoughts` is the reasoning budget, for providers that add it to the output;
+    `searches` the most web searches by the provider, `tier` the requested service tier.
     """
 
     prompt: int
@@ -65,16 +65,16 @@ class Size(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def prompt_bound(self) -> int:
-        """More than the prompt has."""
+        """An upper bound of the prompt's tokens."""
         return (self.most or _AT_MOST * self.prompt) + _AT_LEAST
 
     def answer_bound(self, otherwise: int) -> int:
-        """More than the answers have; `otherwise` is one answer's where the request names none."""
+        """An upper bound of the output tokens; `otherwise` is the bound of one response if the request sets none."""
         return self.answers if self.answers is not None else otherwise * self.count
 
 
 def size_of(request: ChatRequest | EmbeddingRequest) -> Size:
-    """About the size of `request`."""
+    """The estimated size of `request`."""
     count = _Count()
     if isinstance(request, EmbeddingRequest):
         given = sum(map(len, request.tokens))
@@ -85,13 +85,13 @@ def size_of(request: ChatRequest | EmbeddingRequest) -> Size:
 
 
 def size_with(prompt: int, most: int, request: ChatRequest) -> Size:
-    """The size of a request whose prompt has been measured already: as estimated, and at most."""
+    """The size of a request whose prompt is already measured: `prompt` is the estimate, `most` the upper bound."""
     extra = request.extra
     count = max(1, request.n or 1)
     if extra is not None:
         count = max(count, _whole(extra.get("best_of"), _MOST_ANSWERS))
     asked = request.max_tokens
-    # Some servers take -1 for no bound.
+    # Some servers accept -1 for no bound.
     answers = min(asked * count, _MOST_ANSWERS) if asked is not None and asked > 0 else None
     thoughts = min(thinking_budget(request.reasoning), _MOST_ANSWERS) if request.reasoning is not None else 0
     searches = _searches(request) if request.tools or extra is not None else 0
@@ -99,7 +99,7 @@ def size_with(prompt: int, most: int, request: ChatRequest) -> Size:
 
 
 class _Count:
-    """Estimates texts, and sums up what they have at most."""
+    """Estimates the tokens of texts, and sums up their upper bounds."""
 
     __slots__ = ("estimated", "most")
 
@@ -116,17 +116,17 @@ class _Count:
 
 def _most(text: str, tokens: int) -> int:
     length = len(text)
-    if length > _WHOLLY_READ:
+    if length > _FULLY_READ:
         size = length if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-        # Whatever its beginning is like: letters at random are half a token each.
+        # The rest may differ from the beginning: random characters are half a token each.
         return max(_AT_MOST * tokens, 3 * size // 5)
     most = max(_AT_MOST * tokens, length // 3)
-    # Rare signs are up to a token a byte.
+    # Rare characters take up to a token per byte.
     return most if text.isascii() else most + (len(text.encode("utf-8", "surrogatepass")) - length) // 2
 
 
 def _unseen(request: ChatRequest) -> int:
-    """At most so many tokens of what the estimate does not look at."""
+    """An upper bound of the tokens in content that the estimate does not read."""
     total = 0
     for message in request.messages:
         for part in message.parts:
@@ -139,7 +139,7 @@ def _unseen(request: ChatRequest) -> int:
             total += _SERVER_TOOL
     extra = request.extra
     if extra is not None:
-        total += len(msgspec.json.encode(extra)) // _PER_TOKEN_OF_WHAT_IS_SEALED
+        total += len(msgspec.json.encode(extra)) // _PER_TOKEN_OF_OPAQUE
         if "cachedContent" in extra:
             total += _LINKED
         if "web_search_options" in extra:
@@ -149,7 +149,7 @@ def _unseen(request: ChatRequest) -> int:
 
 def _of_message(message: Message) -> int:
     extra = len(msgspec.json.encode(message.extra)) if message.extra is not None else 0
-    return (extra + len(message.name)) // _PER_TOKEN_OF_WHAT_IS_SEALED
+    return (extra + len(message.name)) // _PER_TOKEN_OF_OPAQUE
 
 
 def _of_part(part: Part) -> int:
@@ -160,13 +160,13 @@ def _of_part(part: Part) -> int:
             return 0
         return min(len(part.data) // _PER_TOKEN_OF_DOCUMENT, _LONGEST_DOCUMENT) if part.data else _LINKED
     if isinstance(part, Audio):
-        return len(part.data) // _PER_TOKEN.get(part.format, _PER_TOKEN_OF_SOUND)
+        return len(part.data) // _PER_TOKEN.get(part.format, _PER_TOKEN_OF_AUDIO)
     if isinstance(part, Opaque):
         return _of_opaque(part.value)
     if isinstance(part, Reasoning):
-        return (len(part.redacted) + len(part.signature)) // _PER_TOKEN_OF_WHAT_IS_SEALED
+        return (len(part.redacted) + len(part.signature)) // _PER_TOKEN_OF_OPAQUE
     if isinstance(part, ToolCall):
-        return len(part.signature) // _PER_TOKEN_OF_WHAT_IS_SEALED
+        return len(part.signature) // _PER_TOKEN_OF_OPAQUE
     if isinstance(part, ToolResult):
         return sum([_of_part(inner) for inner in part.parts])
     return 0
@@ -175,7 +175,7 @@ def _of_part(part: Part) -> int:
 def _of_opaque(value: dict[str, Any]) -> int:
     written = msgspec.json.encode(value)
     linked = _LINKED if b"file" in written and len(written) < 4096 else 0
-    return len(written) // _PER_TOKEN_OF_WHAT_IS_SEALED + linked
+    return len(written) // _PER_TOKEN_OF_OPAQUE + linked
 
 
 def _searches(request: ChatRequest) -> int:

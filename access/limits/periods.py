@@ -1,4 +1,4 @@
-"""Calendar periods of budgets, in a time zone: a day may have 23 or 25 hours."""
+"""Calendar periods of budgets in a time zone; a day may have 23 or 25 hours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HOUR_S = 3600
 
 
 class Period(msgspec.Struct, frozen=True, gc=False):
-    """Seconds since 1970: it holds `start`, not `end`."""
+    """A period in seconds since 1970; it includes `start`, not `end`."""
 
     label: str
     start: float
@@ -25,13 +25,13 @@ def _zone(name: str) -> zoneinfo.ZoneInfo:
 
 
 class Calendar:
-    """The period that holds a time: found once, then remembered until it ends."""
+    """Finds the period of a time, and caches it until it ends."""
 
     def __init__(self) -> None:
         self._now: dict[tuple[str, str], Period] = {}
 
     def period(self, kind: str, zone: str, now: float) -> Period:
-        """`kind` is day, week (from Monday on) or month."""
+        """The period that contains `now`. `kind` is day, week (from Monday) or month."""
         known = self._now.get((kind, zone))
         if known is None or not known.start <= now < known.end:
             known = self._now[kind, zone] = period_of(kind, zone, now)
@@ -53,7 +53,7 @@ def period_of(kind: str, zone: str, now: float) -> Period:
 
 
 def _midnight(day: datetime.date, zone: str) -> float:
-    """The first moment of a day. Where clocks leap over midnight, that is the moment of the leap."""
+    """The first moment of a day. If the clock skips midnight, that is the moment of the change."""
     midnight = datetime.datetime.combine(day, datetime.time(), _zone(zone))
     moment = midnight.timestamp()
     if datetime.datetime.fromtimestamp(moment, _zone(zone)).date() < day:

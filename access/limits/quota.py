@@ -1,8 +1,8 @@
 """Admits a request against all its limits and budgets in one step, and settles it at its end.
 
-A budget reserves the most that the request may cost. Whatever it asks beyond that (a retry, a fallback, a hedge, a
-tool's next step, a judge) is covered before it is asked. So what was spent and what is reserved never exceed a budget
-together, however many ask at once.
+A budget reserves the most that the request may cost. Each further call (a retry, a fallback, a hedge, a tool step, a
+judge) is covered before it is sent. So the sum of spent and reserved amounts never exceeds a budget, whatever the
+concurrency.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from contract.exchange import Exchange
 
 _SIZED = frozenset({"tokens", "input_tokens", "output_tokens", "spend"})
-MOST_TOLD = 10_000
-# Slots are held on to so often.
+MOST_REPORTED = 10_000
+# How often the leases of slots are renewed.
 RENEW_S = LEASE_US / 3_000_000
 Warned: TypeAlias = Callable[[ScopedRule, float, BudgetChange], None]
 
@@ -71,9 +71,9 @@ class Quota:
         *,
         begin: Callable[[Reservation], None] | None = None,
     ) -> None:
-        """`models` by the name that is asked for; `warned` hears once of every threshold that a budget passes.
+        """`models` by requested name; `warned` is called once for each threshold that a budget passes.
 
-        `begin` keeps what requests have reserved, in case that this process dies with them under way.
+        `begin` records reservations on disk, in case the process dies with requests in flight.
         """
         self._counters = counters
         self._prices = prices
@@ -82,19 +82,19 @@ class Quota:
         self._warned = warned
         self._clock = clock
         self.begin = begin
-        # Whether what the counters hold is still there when this process is not.
+        # Whether the counters outlive this process.
         self.outlives = not isinstance(counters, MemoryCounters)
         self._calendar = Calendar()
-        self._local: _Local | None = None
+        self._local: _LocalCounters | None = None
         self._settling: set[asyncio.Task[None]] = set()
         self._holding: set[SlotHolder] = set()
         self._renewing: asyncio.Task[None] | None = None
-        # The counters of budgets whose end this process has told of.
-        self._told: set[str] = set()
+        # The keys of budgets that this process has reported as exhausted.
+        self._reported: set[str] = set()
 
     @property
-    def limits_nothing(self) -> bool:
-        """Whether no model and no provider is limited, and nothing has to be kept of a request under way."""
+    def has_no_limits(self) -> bool:
+        """Whether no model or provider has a limit, and requests in flight are not recorded."""
         return not self._models and not self.providers and self.begin is None
 
     async def admit(
@@ -105,47 +105,47 @@ class Quota:
         *,
         aside: bool = False,
     ) -> QuotaTicket | None:
-        """The request's ticket; None where nothing limits it. `aside` is for a call of ours on its caller's behalf.
+        """Returns the request's ticket; None if nothing limits it. `aside`: a call of the gateway for its caller.
 
-        Raises `TooManyRequests`, `BudgetSpent`, `PriceUnknown` where no target has a price, `Unavailable`.
+        Raises `TooManyRequests`, `BudgetSpent`, `PriceUnknown` if no target has a price, `Unavailable`.
         """
-        bounds = self._bounds(exchange)
+        scoped_rules = self._scoped_rules(exchange)
         if aside:
-            bounds = tuple(each for each in bounds if each.rule.what == "spend" or each.scope == "model")
-        if not bounds and not self.providers and self.begin is None:
+            scoped_rules = tuple(each for each in scoped_rules if each.rule.what == "spend" or each.scope == "model")
+        if not scoped_rules and not self.providers and self.begin is None:
             return None
-        sized = any(each.rule.what in _SIZED for each in bounds)
+        sized = any(each.rule.what in _SIZED for each in scoped_rules)
         ticket = QuotaTicket(self, exchange, request, size_of(request) if sized else None)
-        if bounds:
-            await ticket.open(bounds, targets)
+        if scoped_rules:
+            await ticket.open(scoped_rules, targets)
         try:
-            ticket.keep(targets)
+            ticket.record_start(targets)
         except BaseException:
             await ticket.settle(exchange)
             raise
         return ticket
 
-    def _bounds(self, exchange: Exchange) -> tuple[ScopedRule, ...]:
+    def _scoped_rules(self, exchange: Exchange) -> tuple[ScopedRule, ...]:
         caller = exchange.caller
         if caller is None:
             return ()
-        bounds = caller.rules
+        scoped_rules = caller.rules
         if caller.user_rules:
-            # People's names stay out of counters. Who names no user is one too.
+            # Counters must not contain users' names. Requests without a user count as one user.
             name = f"{caller.app}/{user_digest(user_of(exchange))}"
-            bounds += tuple(ScopedRule("user", name, rule) for rule in caller.user_rules)
+            scoped_rules += tuple(ScopedRule("user", name, rule) for rule in caller.user_rules)
         if self._models:
-            bounds += self._models.get(exchange.model, ())
-        return bounds
+            scoped_rules += self._models.get(exchange.model, ())
+        return scoped_rules
 
-    def demand(self, bound: ScopedRule, amount: int) -> Charge:
-        """What `amount` asks of a rule's counter."""
-        rule = bound.rule
-        key = f"{rule.what}:{bound.scope}:{bound.name}:"
+    def charge(self, scoped: ScopedRule, amount: int) -> Charge:
+        """The charge of `amount` to a rule's counter."""
+        rule = scoped.rule
+        key = f"{rule.what}:{scoped.scope}:{scoped.name}:"
         if rule.what in SLOTTED:
             return Charge(f"{key}{rule.limit}", SLOTS, rule.limit, 1, hard=not rule.soft)
         if rule.what != "spend":
-            # A single request that is larger than the window's all may pass when nothing else has.
+            # A request larger than the limit is admitted when the window is empty.
             amount = min(amount, rule.limit)
             key = f"{key}{rule.limit}/{rule.window_s}"
             return Charge(key, RATE, rule.limit, amount, rule.window_s * 1_000_000, hard=not rule.soft)
@@ -158,25 +158,25 @@ class Quota:
             f"{key}rolling:{rule.window_s}#{rule.number}", SPEND, rule.limit, amount, part_us, 0, not rule.soft
         )
 
-    async def standings(self, bounds: Sequence[ScopedRule]) -> list[LimitStatus]:
-        """How budgets stand now. Raises `Unreachable`."""
-        asked = secrets.token_hex(8)
-        demands = [msgspec.structs.replace(self.demand(bound, 0), hard=False) for bound in bounds]
-        if not demands:
+    async def statuses(self, scoped_rules: Sequence[ScopedRule]) -> list[LimitStatus]:
+        """The current status of budgets. Raises `Unreachable`."""
+        request = secrets.token_hex(8)
+        charges = [msgspec.structs.replace(self.charge(scoped, 0), hard=False) for scoped in scoped_rules]
+        if not charges:
             return []
-        _, standings = await self._counters.reserve(asked, demands)
-        await self._counters.settle(asked, [Settlement(demand, 0) for demand in demands])
-        return standings
+        _, statuses = await self._counters.reserve(request, charges)
+        await self._counters.settle(request, [Settlement(charge, 0) for charge in charges])
+        return statuses
 
-    def period_start(self, bound: ScopedRule) -> float:
-        """Since when a budget counts now, in seconds since 1970."""
-        rule, now = bound.rule, self._clock()
+    def period_start(self, scoped: ScopedRule) -> float:
+        """The start of a budget's current period, in seconds since 1970."""
+        rule, now = scoped.rule, self._clock()
         return self._calendar.period(rule.calendar, rule.zone, now).start if rule.calendar else now - rule.window_s
 
     def cost_bound(self, size: Size, answer: int, targets: Sequence[str], *, refuse: bool) -> int:
         """The most nano-dollars that one call to any of `targets` may cost.
 
-        With `refuse` those without a price are left out: they are never asked. Raises `PriceUnknown` if all are.
+        `refuse` excludes targets without a price, which are never called. Raises `PriceUnknown` if none has a price.
         """
         usage = Usage(input=size.prompt_bound, output=size.answer_bound(answer))
         most = 0
@@ -196,56 +196,56 @@ class Quota:
         return most
 
     def unpriced(self, target: str, tier: str) -> str | None:
-        """The service tier in which a target would have no price (empty: the usual one); None where it has one."""
+        """The service tier in which a target has no price (empty: the standard tier); None if it has a price."""
         return next((each for each in _tiers(tier) if self._prices.rates(target, each) is None), None)
 
-    def knows(self, targets: Sequence[str]) -> bool:
-        """Whether the price of each is known."""
+    def has_prices(self, targets: Sequence[str]) -> bool:
+        """Whether all prices are known."""
         return all(self._prices.rates(target) is not None for target in targets)
 
     def cost_of(self, attempt: Attempt) -> int | None:
-        """The nano-dollars of an attempt that has ended; None while it may still grow, or is yet to be counted."""
+        """The cost of a finished attempt in nano-dollars; None while it may grow or is not counted yet."""
         if not attempt.ended or ((attempt.usage is None or attempt.error) and attempt.uncounted):
             return None
-        # A tier that nobody asked for, without a price: its row is unpriced, and a budget counts the usual price.
+        # The provider chose a tier without a price: the row is unpriced, and the budget counts the standard price.
         rates = self._prices.rates(attempt.target, attempt.tier) or self._prices.rates(attempt.target)
         if rates is None or attempt.usage is None:
             return 0
         return min(max(0, nanos(rates.cost(attempt.usage))), MOST_COST)
 
     async def reserve(self, request: str, charged: Sequence[Charged]) -> tuple[bool, list[LimitStatus], bool]:
-        """Whether there was room, what is left, and whether only this process was asked. Raises `Unavailable`."""
-        demands = [demand for _, demand in charged]
+        """Returns (admitted, statuses, whether only local counters were used). Raises `Unavailable`."""
+        charges = [charge for _, charge in charged]
         try:
-            admitted, standings = await self._counters.reserve(request, demands)
+            admitted, statuses = await self._counters.reserve(request, charges)
             self._local = None
         except Unreachable:
-            strict = next((bound for bound, demand in charged if bound.rule.strict and demand.hard), None)
+            strict = next((scoped for scoped, charge in charged if scoped.rule.strict and charge.hard), None)
             if strict is not None:
-                raise Unavailable(f"The {noun_of(strict)} can't be checked for now", retry_after_s=1.0) from None
-            return (*await self._local_share().reserve(request, demands), True)
-        return admitted, standings, False
+                raise Unavailable(f"The {noun_of(strict)} can't be checked now", retry_after_s=1.0) from None
+            return (*await self._local_share().reserve(request, charges), True)
+        return admitted, statuses, False
 
-    def _local_share(self) -> _Local:
+    def _local_share(self) -> _LocalCounters:
         if self._local is None:
-            self._local = _Local(self._counters)
+            self._local = _LocalCounters(self._counters)
         return self._local
 
     async def settle(
         self, request: str, charged: Sequence[Charged], settled: list[Settlement], *, alone: bool, wait: bool = False
     ) -> None:
-        """Tells the counters what became of what was reserved. `wait` until they know it."""
+        """Settles reservations with the counters; with `wait`, returns after they are settled."""
         if alone:
             await self._local_share().settle(request, settled)
-            # When they can be asked again they hear of what they did not reserve.
-            told = [each for each in settled if each.demand.kind != SLOTS]
+            # The shared counters count these requests when they are reachable again.
+            local = [each for each in settled if each.charge.kind != SLOTS]
             replace = msgspec.structs.replace
-            self._counters.note(request, [Settlement(replace(s.demand, amount=0), s.actual) for s in told])
+            self._counters.note(request, [Settlement(replace(s.charge, amount=0), s.actual) for s in local])
             return
         if wait or isinstance(self._counters, MemoryCounters | SqliteCounters):
             await self._settle_now(request, charged, settled)
             return
-        # A round trip that the caller need not wait for.
+        # In the background, so that the caller does not wait for the round trip.
         self._in_background(self._settle_now(request, charged, settled))
 
     async def _settle_now(self, request: str, charged: Sequence[Charged], settled: Sequence[Settlement]) -> None:
@@ -258,61 +258,61 @@ class Quota:
             return
         if self._warned is None:
             return
-        by_key = {demand.key: bound for bound, demand in charged if bound.rule.warn}
+        by_key = {charge.key: scoped for scoped, charge in charged if scoped.rule.warn}
         for each in spent:
-            bound = by_key.get(each.key)
-            for share in bound.rule.warn if bound is not None else ():
-                if share < 1 and each.before < share * bound.rule.limit <= each.after:  # type: ignore[union-attr]
-                    self._warned(bound, share, each)  # type: ignore[arg-type]
-                elif share >= 1 and share * bound.rule.limit <= each.after:  # type: ignore[union-attr]
-                    self.budget_exhausted(bound, self.demand(bound, 0), each.after)  # type: ignore[arg-type]
+            scoped = by_key.get(each.key)
+            for share in scoped.rule.warn if scoped is not None else ():
+                if share < 1 and each.before < share * scoped.rule.limit <= each.after:  # type: ignore[union-attr]
+                    self._warned(scoped, share, each)  # type: ignore[arg-type]
+                elif share >= 1 and share * scoped.rule.limit <= each.after:  # type: ignore[union-attr]
+                    self.budget_exhausted(scoped, self.charge(scoped, 0), each.after)  # type: ignore[arg-type]
 
-    def budget_exhausted(self, bound: ScopedRule, demand: Charge, spent: int) -> None:
-        """A budget has had no room for a request, or nothing is left: whoever wants to hear of its end does, once.
+    def budget_exhausted(self, scoped: ScopedRule, charge: Charge, spent: int) -> None:
+        """Reports once that a budget had no room for a request, or has nothing left.
 
-        `spent` is in nano-dollars, reservations included.
+        `spent` is in nano-dollars, including reservations.
         """
-        if self._warned is None or demand.key in self._told or not any(share >= 1 for share in bound.rule.warn):
+        if self._warned is None or charge.key in self._reported or not any(share >= 1 for share in scoped.rule.warn):
             return
-        if len(self._told) >= MOST_TOLD:
-            self._told.clear()
-        self._told.add(demand.key)
-        self._in_background(self._tell_end(bound, demand, spent))
+        if len(self._reported) >= MOST_REPORTED:
+            self._reported.clear()
+        self._reported.add(charge.key)
+        self._in_background(self._report_exhausted(scoped, charge, spent))
 
-    async def _tell_end(self, bound: ScopedRule, demand: Charge, spent: int) -> None:
-        # A budget of one: of all who see the end, in however many processes, one tells of it.
-        one = Charge(f"told:{demand.key}", SPEND, 1, 1, demand.window_us, demand.ends_us)
+    async def _report_exhausted(self, scoped: ScopedRule, charge: Charge, spent: int) -> None:
+        # A shared budget of one unit: of all processes that see the end, only the first reports it.
+        one = Charge(f"told:{charge.key}", SPEND, 1, 1, charge.window_us, charge.ends_us)
         request = secrets.token_hex(8)
         try:
             first, _ = await self._counters.reserve(request, [one])
             if first:
                 await self._counters.settle(request, [Settlement(one, 1)])
         except Unreachable:
-            self._told.discard(demand.key)
+            self._reported.discard(charge.key)
             return
         if first and self._warned is not None:
             self._warned(
-                bound, min(share for share in bound.rule.warn if share >= 1), BudgetChange(demand.key, spent, spent)
+                scoped, min(share for share in scoped.rule.warn if share >= 1), BudgetChange(charge.key, spent, spent)
             )
 
     def hold(self, ticket: SlotHolder) -> None:
-        """Keeps a ticket's slots as long as it lives: an answer may take longer than a lease."""
+        """Renews a ticket's slots until `release`: a response may take longer than a lease."""
         self._holding.add(ticket)
         if self._renewing is None:
             self._renewing = asyncio.get_running_loop().create_task(self._renew())
 
-    def let_go(self, ticket: SlotHolder) -> None:
-        """It is over."""
+    def release(self, ticket: SlotHolder) -> None:
+        """Stops renewing a ticket's slots."""
         self._holding.discard(ticket)
 
     async def _renew(self) -> None:
         while self._holding:
             await asyncio.sleep(RENEW_S)
             for ticket in list(self._holding):
-                for request, demands in ticket.slots():
-                    # Who can't be asked now gives the slot away no sooner than its lease ends.
+                for request, charges in ticket.slots():
+                    # Unreachable counters keep the slot until its lease expires.
                     with contextlib.suppress(Unreachable):
-                        await self._counters.reserve(request, demands)
+                        await self._counters.reserve(request, charges)
         self._renewing = None
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -321,49 +321,49 @@ class Quota:
         task.add_done_callback(self._settling.discard)
 
     async def close(self) -> None:
-        """Waits for what is being settled."""
+        """Waits for running settlements."""
         if self._renewing is not None:
             self._renewing.cancel()
         if self._settling:
             await asyncio.wait(self._settling, timeout=2.0)
 
 
-class _Local:
-    """What one replica counts by itself while nobody can be asked: its share of what was left."""
+class _LocalCounters:
+    """Counters of one replica while the shared ones are unreachable, limited to its share of the rest."""
 
     def __init__(self, shared: Counters) -> None:
         self._shared = shared
         self._counters = MemoryCounters()
         self._shares: dict[str, int] = {}
 
-    async def reserve(self, request: str, demands: Sequence[Charge]) -> tuple[bool, list[LimitStatus]]:
+    async def reserve(self, request: str, charges: Sequence[Charge]) -> tuple[bool, list[LimitStatus]]:
         """See `Counters.reserve`."""
-        return await self._counters.reserve(request, [self._share(each) for each in demands])
+        return await self._counters.reserve(request, [self._share(each) for each in charges])
 
     async def settle(self, request: str, settled: Sequence[Settlement]) -> None:
         """See `Counters.settle`."""
-        await self._counters.settle(request, [Settlement(self._share(each.demand), each.actual) for each in settled])
+        await self._counters.settle(request, [Settlement(self._share(each.charge), each.actual) for each in settled])
 
-    def _share(self, demand: Charge) -> Charge:
-        share = self._shares.get(demand.key)
+    def _share(self, charge: Charge) -> Charge:
+        share = self._shares.get(charge.key)
         if share is None:
-            left = demand.limit - self._shared.taken(demand.key) if demand.kind == SPEND else demand.limit
-            share = max(0 if demand.kind == SPEND else 1, left // self._shared.replicas)
-            self._shares[demand.key] = share
-        amount = min(demand.amount, share) if demand.kind == RATE else demand.amount
-        return msgspec.structs.replace(demand, limit=share, amount=amount)
+            left = charge.limit - self._shared.taken(charge.key) if charge.kind == SPEND else charge.limit
+            share = max(0 if charge.kind == SPEND else 1, left // self._shared.replicas)
+            self._shares[charge.key] = share
+        amount = min(charge.amount, share) if charge.kind == RATE else charge.amount
+        return msgspec.structs.replace(charge, limit=share, amount=amount)
 
 
 def user_digest(user: str) -> str:
-    """What a user is called where they are counted."""
+    """The digest that stands for a user's name in counters."""
     return hashlib.sha256(user.encode()).hexdigest()[:24]
 
 
-def describe(bound: ScopedRule) -> dict[str, str]:
-    """For people and webhooks."""
-    return {"scope": bound.scope, "name": bound.name, "budget": bound.rule.text}
+def describe(scoped: ScopedRule) -> dict[str, str]:
+    """A description of a budget, for people and webhooks."""
+    return {"scope": scoped.scope, "name": scoped.name, "budget": scoped.rule.text}
 
 
-def _tiers(asked: str) -> tuple[str, ...]:
-    """In which a request may be served: a provider may serve an asked tier as the usual one."""
-    return ("",) if asked in ("", STANDARD) else ("", asked)
+def _tiers(requested: str) -> tuple[str, ...]:
+    """The tiers in which a request may be served: a provider may use the standard tier instead of the requested one."""
+    return ("",) if requested in ("", STANDARD) else ("", requested)

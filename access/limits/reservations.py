@@ -1,4 +1,4 @@
-"""What a ticket needs of the quota that it is from: counters and prices."""
+"""The interface to counters and prices that a ticket uses."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ Charged: TypeAlias = tuple[ScopedRule, Charge]
 
 
 class SlotHolder(Protocol):
-    """What holds places of what is counted at a time."""
+    """A holder of slots (concurrency limits)."""
 
     def slots(self) -> list[tuple[str, list[Charge]]]:
-        """What it holds, by the name that it is held under."""
+        """The held slots, with the request id that they are reserved under."""
         ...
 
 
 class Reservations(Protocol):
-    """Implemented by `access.limits.quota.Quota`, which says what each of these does."""
+    """Implemented by `access.limits.quota.Quota`, which documents the methods."""
 
     providers: Mapping[str, tuple[ScopedRule, ...]]
     begin: Callable[[Reservation], None] | None
     outlives: bool
 
-    def demand(self, bound: ScopedRule, amount: int) -> Charge:
-        """What `amount` asks of a rule's counter."""
+    def charge(self, scoped: ScopedRule, amount: int) -> Charge:
+        """The charge of `amount` to a rule's counter."""
         ...
 
     def cost_bound(self, size: Size, answer: int, targets: Sequence[str], *, refuse: bool) -> int:
@@ -40,35 +40,35 @@ class Reservations(Protocol):
         ...
 
     def unpriced(self, target: str, tier: str) -> str | None:
-        """The service tier in which a target would have no price; None where it has one."""
+        """The service tier in which a target has no price; None if it has one."""
         ...
 
-    def knows(self, targets: Sequence[str]) -> bool:
-        """Whether the price of each is known."""
+    def has_prices(self, targets: Sequence[str]) -> bool:
+        """Whether all prices are known."""
         ...
 
     def cost_of(self, attempt: Attempt) -> int | None:
-        """The nano-dollars of an attempt that has ended; None while it may still grow."""
+        """The cost of a finished attempt in nano-dollars; None while it may grow."""
         ...
 
     async def reserve(self, request: str, charged: Sequence[Charged]) -> tuple[bool, list[LimitStatus], bool]:
-        """Whether there was room, what is left, and whether only this process was asked. Raises `Unavailable`."""
+        """Returns (admitted, statuses, whether only local counters were used). Raises `Unavailable`."""
         ...
 
     async def settle(
         self, request: str, charged: Sequence[Charged], settled: list[Settlement], *, alone: bool, wait: bool = False
     ) -> None:
-        """Tells the counters what became of what was reserved."""
+        """Settles reservations with the counters."""
         ...
 
-    def budget_exhausted(self, bound: ScopedRule, demand: Charge, spent: int) -> None:
-        """A budget has had no room for a request, or nothing is left."""
+    def budget_exhausted(self, scoped: ScopedRule, charge: Charge, spent: int) -> None:
+        """Reports that a budget had no room for a request, or has nothing left."""
         ...
 
     def hold(self, ticket: SlotHolder) -> None:
-        """Keeps a ticket's slots as long as it lives."""
+        """Renews a ticket's slots until `release`."""
         ...
 
-    def let_go(self, ticket: SlotHolder) -> None:
-        """It is over."""
+    def release(self, ticket: SlotHolder) -> None:
+        """Stops renewing a ticket's slots."""
         ...

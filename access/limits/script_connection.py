@@ -1,7 +1,7 @@
-"""The way to Redis: scripts that are called at the same time go together, one round trip after the other.
+"""Runs scripts in Redis: concurrent calls are sent in batches, one round trip after the other.
 
-A burst of requests is one line of scripts on one connection, not a connection each; and a process that is busy is not
-taken for a Redis that is gone.
+A burst of requests uses one connection instead of one each, and a busy process is not mistaken for an unreachable
+Redis.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 T = TypeVar("T")
-AT_ONCE = 200
-# How late the event loop must be for what has come to be still unread.
+BATCH_SIZE = 200
+# A delay of the event loop from which a response may have arrived unread.
 LATE_S = 0.02
 MOST_WAITS = 4
 
 
 class NotSent(Unreachable):
-    """It was not even sent: nothing can have come of it."""
+    """The call was not sent, so it had no effect."""
 
 
 class _Call:
@@ -41,7 +41,7 @@ class _Call:
 
 
 class ScriptConnection:
-    """One process's. After a failure nothing is asked for `pause_s`; `failed` hears of it."""
+    """One process's connection. After a failure it calls `failed`, and sends nothing for `pause_s` seconds."""
 
     def __init__(self, redis: Redis, deadline_s: float, pause_s: float, failed: Callable[[], None]) -> None:
         self._redis = redis
@@ -55,11 +55,11 @@ class ScriptConnection:
 
     @property
     def paused(self) -> bool:
-        """Whether it failed a moment ago."""
+        """Whether it pauses after a failure."""
         return time.monotonic() < self._paused_until
 
     async def run(self, script: str, keys: Sequence[str], numbers: Sequence[Any]) -> list[Any]:
-        """What the script says. Raises `Unreachable`."""
+        """Runs a script and returns its result. Raises `Unreachable`."""
         if self.paused:
             raise NotSent("Redis failed a moment ago")
         call = _Call(script, keys, numbers)
@@ -69,29 +69,29 @@ class ScriptConnection:
         return await call.answer
 
     async def ask(self, act: Callable[[], Awaitable[T]]) -> T:
-        """The same for whatever else is asked."""
+        """Runs any other call to Redis. Raises `Unreachable`."""
         if self.paused:
             raise NotSent("Redis failed a moment ago")
         try:
-            answer = await self._patiently(act)
+            answer = await self._with_deadline(act)
         except Exception as error:
             self._fail(error)
             raise Unreachable(type(error).__name__) from None
         if self._failing:
             self._failing = False
-            structlog.get_logger().info("Redis can be asked again")
+            structlog.get_logger().info("Redis is reachable again")
         return answer
 
     async def _send(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+                batch, self._waiting = self._waiting[:BATCH_SIZE], self._waiting[BATCH_SIZE:]
                 try:
                     answers = await self.ask(lambda calls=batch: self._round(calls))  # type: ignore[misc]
                 except Unreachable as error:
-                    _tell(batch, error)
+                    _fail_calls(batch, error)
                     waiting, self._waiting = self._waiting, []
-                    _tell(waiting, NotSent("Redis failed a moment ago"))
+                    _fail_calls(waiting, NotSent("Redis failed a moment ago"))
                     return
                 for call, answer in zip(batch, answers, strict=True):
                     if not call.answer.done():
@@ -122,39 +122,39 @@ class ScriptConnection:
         answers: list[Any] = await pipeline.execute(raise_on_error=False)
         return answers
 
-    async def _patiently(self, act: Callable[[], Awaitable[T]]) -> T:
-        """Within the deadline, which begins anew while this process itself was too busy to hear."""
+    async def _with_deadline(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Runs a call within the deadline, which restarts if this process was too busy to read the response."""
         loop = asyncio.get_running_loop()
-        asking = asyncio.ensure_future(act())
-        asking.add_done_callback(_heard)
+        call = asyncio.ensure_future(act())
+        call.add_done_callback(_ignore_error)
         try:
             for _ in range(MOST_WAITS):
                 until = loop.time() + self._deadline_s
-                done, _pending = await asyncio.wait((asking,), timeout=self._deadline_s)
+                done, _pending = await asyncio.wait((call,), timeout=self._deadline_s)
                 if done:
-                    return asking.result()
+                    return call.result()
                 if loop.time() < until + LATE_S:
                     break
             raise TimeoutError
         finally:
-            asking.cancel()
+            call.cancel()
 
     def _fail(self, error: BaseException) -> None:
         self._paused_until = time.monotonic() + self._pause_s
         self._failed()
-        # Once, however often it is tried.
+        # Logged once per outage.
         if not self._failing:
             self._failing = True
-            structlog.get_logger().warning("Redis does not count for now", problem=type(error).__name__)
+            structlog.get_logger().warning("Redis is unreachable", problem=type(error).__name__)
 
 
-def _heard(task: asyncio.Future[Any]) -> None:
-    """Nobody waits any more for what was given up: its error is no news."""
+def _ignore_error(task: asyncio.Future[Any]) -> None:
+    """Retrieves the error of an abandoned call, so that asyncio does not log it."""
     if not task.cancelled():
         task.exception()
 
 
-def _tell(calls: Sequence[_Call], error: Unreachable) -> None:
+def _fail_calls(calls: Sequence[_Call], error: Unreachable) -> None:
     for call in calls:
         if not call.answer.done():
             call.answer.set_exception(error)

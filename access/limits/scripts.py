@@ -1,13 +1,13 @@
-"""The rules of `counters` in Lua. Every script gives -1 first when it was meant for another run of Redis.
+"""The rules of `counters` in Lua. Every script returns -1 first if its epoch belongs to another run of Redis.
 
-KEYS: the epoch's, then two for each counter: its own and, for money, the requests that have reserved of it, by their
-lease's end; how much each has is in a hash beside: below 0 for one whose lease ran out, 0 for one that was admitted
-without us and has been told. Money is a hash: `e` the epoch, `b` when it was first asked for, `seeded` what was spent
-before it, `r` what is reserved, and what was spent by part (`p0`, `p1`, ...). Slots are a set by their lease's end,
-with the epoch among them.
+KEYS: the epoch, then two for each counter: the counter itself and, for money, a sorted set of the requests with
+reservations, by lease end. A hash next to it has their amounts: below 0 for an expired lease, 0 for a request that was
+admitted elsewhere and has been settled. Money is a hash: `e` is the epoch, `b` the first use, `seeded` the opening
+balance, `r` the reserved amount, and `p0`, `p1`, ... the spending by part. Slots are a sorted set by lease end, which
+also contains the epoch.
 """
 
-# KEYS: the epoch's; ARGV: what it was, and a new one. Gives the one that holds: of two gateways the first wins.
+# KEYS: the epoch; ARGV: the old epoch, and a new one. Returns the valid one: of two gateways the first wins.
 NEW_EPOCH = """
 local now = redis.call('GET', KEYS[1]) or ''
 if now == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2]) now = ARGV[2] end
@@ -69,7 +69,7 @@ end
 """
 
 # ARGV: epoch, request, lease, parts, then for each counter kind, limit, window, amount, hard, end of its period.
-# Gives whether it was admitted, then what is left, until when and how long to wait of each.
+# Returns whether the request was admitted, then for each counter what is left, its reset time and the wait.
 RESERVE = (
     _COMMON
     + """
@@ -120,7 +120,7 @@ for i = 1, n do
   else
     local over = tonumber(redis.call('HGET', side .. 'm', id) or '0')
     if over < 0 then
-      -- Its lease ran out, and it goes on: what was counted as spent is reserved again.
+      -- The lease expired and the request continues: the amount counted as spent is reserved again.
       local part = 0
       if window > 0 then part = math.floor(now / window) end
       redis.call('HINCRBY', key, 'p' .. whole(part), whole(over))
@@ -137,8 +137,8 @@ return out
 """
 )
 
-# ARGV: epoch, request, then for each counter kind, limit, window, reserved, actual, end of its period. Gives what
-# each of the money's had spent before and after, and what is reserved.
+# ARGV: epoch, request, then for each counter kind, limit, window, reserved, actual, end of its period. Returns for
+# each money counter the spending before and after, and the reserved amount.
 SETTLE = (
     _COMMON
     + """
@@ -167,10 +167,10 @@ for i = 1, (#ARGV - 2) / 6 do
       actual = actual + tonumber(kept)
       redis.call('HDEL', side .. 'm', id)
     elseif reserved == 0 and actual > 0 and not kept then
-      -- It was admitted without us, and is told now.
+      -- The request was admitted elsewhere, and is settled now.
       redis.call('HSET', side .. 'm', id, '0')
     else
-      -- It has been told before.
+      -- The request was settled before.
       actual = 0
     end
     redis.call('HINCRBY', key, 'p' .. whole(part), whole(actual))
@@ -182,7 +182,7 @@ return out
 """
 )
 
-# ARGV: epoch, request, lease, then for each counter kind, amount, window, end: what a gateway has reserved already.
+# ARGV: epoch, request, lease, then for each counter kind, amount, window, end: existing reservations of a gateway.
 REGISTER = (
     _COMMON
     + """
@@ -208,9 +208,9 @@ return {1}
 """
 )
 
-# KEYS: the epoch's, the money's; ARGV: epoch, what was spent before it, the window of a rolling budget, of which it
-# becomes the present part, the end of a calendar's, and for a budget that is new in this run the time before which it
-# was spent: whoever asked for it earlier has counted it.
+# KEYS: the epoch, the money counter; ARGV: epoch, the opening balance, the window of a rolling budget (the balance goes
+# to the current part), the end of a calendar period, and for a budget that is new in this run the time that the balance
+# covers: a budget first used before that time has counted it.
 SEED = (
     _COMMON
     + """

@@ -1,7 +1,7 @@
-"""Counters of all processes of one machine, in a SQLite file: what `workers` share without Redis.
+"""Counters in a SQLite file, shared by all processes of one machine: for `workers` without Redis.
 
-Every step is one transaction that locks the file, so it is as exact as in one process. It waits for no disk: after a
-crash of a process nothing is lost, after one of the machine at most the last moments.
+Every step is one transaction that locks the file, so it is as exact as in one process. It does not wait for the disk:
+a crash of a process loses nothing, a crash of the machine at most the last moments.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ from access.limits.counters import (
 )
 
 BUSY_MS = 200
-# How often a file is tried with which something was wrong.
+# How often a broken file is retried.
 TRY_US = 500_000
-# What is not given back is lost until the lease ends: worth some patience.
+# A settlement that fails keeps its reservation until the lease ends, so it is retried for some seconds.
 PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-# No budget looks back longer.
+# Longer than the window of any budget.
 _OLDEST_US = 401 * 86_400_000_000
-# A rate of a day is whole again two days later.
+# A daily rate has fully recovered after two days.
 _OLDEST_LIMIT_US = 2 * 86_400_000_000
 _TIDY_US = 6 * 3_600_000_000
 R = TypeVar("R")
 _MONEY = msgspec.json.Decoder(Money)
 _HELD = msgspec.json.Decoder(dict[str, int])
 _DECODED: dict[int, Callable[[Any], Any]] = {SPEND: _MONEY.decode, SLOTS: _HELD.decode, RATE: int}
-# The form of the rows, in the file's `user_version`; 0 is 0.1.0's, the same. New fields of `Money` have defaults.
+# The format of the rows, in the file's `user_version`; 0 is 0.1.0's, the same. New fields of `Money` have defaults.
 FORM = 1
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS counters (key TEXT PRIMARY KEY, kind INTEGER, value BLOB, at INTEGER) WITHOUT ROWID"
@@ -62,7 +62,7 @@ _ALL = 2**53
 _FORGET = "DELETE FROM counters WHERE at < ? OR (kind <> ? AND at < ?)"
 
 
-class _Spoilt(Unreachable):
+class _DamagedRow(Unreachable):
     """The row of this key can't be read."""
 
 
@@ -73,7 +73,7 @@ class _Rows(MutableMapping[str, Any]):
         self._connection = connection
         self._kinds = kinds
         self._now = now
-        # The keys of rows that could be read, or are not there.
+        # The keys of rows that are readable or missing.
         self.read: set[str] = set()
 
     def __getitem__(self, key: str) -> Any:
@@ -85,13 +85,13 @@ class _Rows(MutableMapping[str, Any]):
         try:
             return _DECODED[kind](row[0])
         except (*BROKEN, ValueError, TypeError):
-            # It may be money: it stays as it is, and whoever needs it is refused, or counts alone.
+            # The row may be a budget: it stays as it is, and requests that need it are refused or counted locally.
             self.read.discard(key)
-            raise _Spoilt(key) from None
+            raise _DamagedRow(key) from None
 
     def __setitem__(self, key: str, value: Any) -> None:
         raw = value if isinstance(value, int) else msgspec.json.encode(value)
-        # So that it is the oldest when nobody asks for it any more.
+        # The time of a budget's row makes it old enough for deletion at `until`.
         at = value.until - _OLDEST_US if isinstance(value, Money) and value.until else self._now
         self._connection.execute(
             "INSERT INTO counters VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value, "
@@ -110,24 +110,24 @@ class _Rows(MutableMapping[str, Any]):
 
 
 class SqliteCounters:
-    """One connection to the file; its steps take tens of microseconds, so they run where they are called."""
+    """One connection to the file. A step takes tens of microseconds, so it runs on the event loop."""
 
     def __init__(
         self, path: Path, clock: Callable[[], int] = now_us, *, waits: bool = False, replicas: int = 1
     ) -> None:
-        """With `waits` nobody spends before `seed` has been called. `replicas` is how many processes share the file.
+        """With `waits`, charges of money are refused until `seed` is called. `replicas` processes share the file.
 
         Raises `ValueError` for the file of a later version, and `sqlite3.Error`.
         """
         self.replicas = replicas
         self._waits = waits
-        # What is wrong with the file, as its last step has shown.
+        # The error of the last step, if the file is broken.
         self._broken = ""
         # The keys of rows that can't be read.
-        self._spoilt: set[str] = set()
+        self._damaged: set[str] = set()
         self._tried = 0
         self._replaced = False
-        self._late: list[tuple[str, Sequence[Settlement]]] = []
+        self._pending: list[tuple[str, Sequence[Settlement]]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         self._clock = clock
         self._path = path
@@ -148,8 +148,9 @@ class SqliteCounters:
         if form > FORM:
             self._connection.close()
             raise ValueError(
-                f"the counters in {self._path} are of a later version (form {form}; this one knows {FORM}): start that "
-                "version, or remove the file while nothing runs: with server.database budgets are read from the ledger"
+                f"a later version wrote the counters in {self._path} (format {form}; this version reads {FORM}): start "
+                "that version, or stop all gateways and remove the file: with server.database, budgets are then loaded "
+                "from the ledger"
             )
         if form < FORM:
             self._connection.execute(f"PRAGMA user_version = {FORM}")
@@ -163,93 +164,93 @@ class SqliteCounters:
             problem = f"the counters' file in server.data can't be written ({self._broken})"
             return CountersCondition(problem, only_money=False)
         damaged = ""
-        if self._spoilt:
+        if self._damaged:
             damaged = (
-                f"{len(self._spoilt)} rows of the counters' file in server.data can't be read, so whoever has these "
-                "limits or budgets is refused: stop the gateway, and remove the file"
+                f"{len(self._damaged)} rows of the counters' file in server.data can't be read, so requests that need "
+                "them are refused: stop the gateway, and remove the file"
             )
         return CountersCondition(WAITS if self._waits else "", damaged=damaged)
 
     def _try_again(self) -> None:
-        """Who is not ready is asked nothing: it would never find out that the file is well again."""
+        """Retries a broken file: a gateway that is not ready gets no requests that would test it."""
         now = self._clock()
         if abs(now - self._tried) >= TRY_US:
             self._tried = now
             with contextlib.suppress(Unreachable):
                 self._step({"": RATE}, now, lambda rows: rows.update({"": 0}))
 
-    async def reserve(self, request: str, demands: Sequence[Charge]) -> tuple[bool, list[LimitStatus]]:
+    async def reserve(self, request: str, charges: Sequence[Charge]) -> tuple[bool, list[LimitStatus]]:
         """See `Counters.reserve`."""
         if self._waits:
-            refuse_to_spend(demands)
-        self._tell_late()
+            refuse_to_spend(charges)
+        self._settle_pending()
         now = self._clock()
         if now - self._tidied > _TIDY_US:
-            # When others hold the file, it is somebody else's turn.
+            # If the file is locked, another process will tidy it.
             with contextlib.suppress(sqlite3.Error):
                 self._tidy(now)
-        kinds = {each.key: each.kind for each in demands}
-        return self._step(kinds, now, lambda rows: reserve(rows, request, demands, now))
+        kinds = {each.key: each.kind for each in charges}
+        return self._step(kinds, now, lambda rows: reserve(rows, request, charges, now))
 
     def _tidy(self, now: int) -> None:
-        """Forgets what nobody asks for any more."""
+        """Deletes rows that are no longer used."""
         self._tidied = now
         self._connection.execute(_FORGET, (now - _OLDEST_US, SPEND, now - _OLDEST_LIMIT_US))
 
     async def settle(self, request: str, settlements: Sequence[Settlement]) -> list[BudgetChange]:
-        """See `Counters.settle`. While others hold the file it tries again, and at last with the next request."""
+        """See `Counters.settle`. Retries while the file is locked, at last with the next request."""
         for pause_s in PAUSES_S:
             try:
                 return self._settle(request, settlements)
-            except _Spoilt:
-                # Time alone does not mend it.
-                self._late.append((request, settlements))
+            except _DamagedRow:
+                # A damaged row does not recover by waiting.
+                self._pending.append((request, settlements))
                 raise
             except Unreachable:
                 try:
                     await asyncio.sleep(pause_s)
                 except asyncio.CancelledError:
-                    self._late.append((request, settlements))
+                    self._pending.append((request, settlements))
                     raise
-        self._late.append((request, settlements))
-        raise Unreachable("others hold the counters")
+        self._pending.append((request, settlements))
+        raise Unreachable("the counters' file is locked")
 
     def note(self, request: str, settlements: Sequence[Settlement]) -> None:
         """See `Counters.note`."""
-        self._late.append((request, settlements))
+        self._pending.append((request, settlements))
 
     def _settle(self, request: str, settlements: Sequence[Settlement]) -> list[BudgetChange]:
         now = self._clock()
-        kinds = {each.demand.key: each.demand.kind for each in settlements}
+        kinds = {each.charge.key: each.charge.kind for each in settlements}
         return self._step(kinds, now, lambda rows: settle(rows, request, settlements, now))
 
-    def _tell_late(self) -> None:
-        if self._waits or not self._late:
+    def _settle_pending(self) -> None:
+        if self._waits or not self._pending:
             return
-        spoilt = self._spoilt
-        late = [each for each in self._late if not any(one.demand.key in spoilt for one in each[1])]
-        # Those wait until somebody's step has read their rows.
-        self._late = [each for each in self._late if each not in late] if spoilt else []
+        damaged = self._damaged
+        late = [each for each in self._pending if not any(one.charge.key in damaged for one in each[1])]
+        # Settlements of damaged rows wait until a step has read these rows.
+        self._pending = [each for each in self._pending if each not in late] if damaged else []
         while late:
             try:
                 self._settle(*late[-1])
-            except _Spoilt:
-                self._late.append(late[-1])
+            except _DamagedRow:
+                self._pending.append(late[-1])
             except Unreachable:
-                self._late += late
+                self._pending += late
                 raise
             late.pop()
 
     def seed(self, seeds: Sequence[OpeningBalance], before: int | None = None) -> None:
-        """Sets what budgets had spent (`before` a time), where nobody has counted it here."""
+        """Adds opening balances (spending `before` a time) of budgets that do not include them yet."""
         now = self._clock()
 
         def write(rows: _Rows) -> None:
             for each in seeds:
                 try:
                     money = seeded(rows.get(each.key), each, now, before)
-                except _Spoilt as error:
-                    # The others' budgets don't wait for it.
+                except _DamagedRow as error:
+                    # A damaged row must not block the other budgets.
                     self._note(error)
                     continue
                 if money is not None:
@@ -261,18 +262,18 @@ class SqliteCounters:
     def taken(self, key: str) -> int:
         """See `Counters.taken`."""
         try:
-            # Reading waits for nobody.
+            # Reading does not wait for locks.
             money = _Rows(self._connection, {key: SPEND}, 0).get(key)
-        except (sqlite3.Error, _Spoilt):
+        except (sqlite3.Error, _DamagedRow):
             return _ALL
         return money.total() if money is not None else 0
 
     def _step(self, kinds: dict[str, int], now: int, act: Callable[[_Rows], R]) -> R:
         if self._replaced or not self._is_the_same():
-            # Who starts now counts in another: together they would spend a budget twice. For good, as its parts on disk
-            # need no longer belong together when it is put back.
+            # A process that starts now uses another file, so together they would spend a budget twice. Final, because
+            # the parts of a restored file may not fit together.
             self._replaced = True
-            self._broken = "it was removed or replaced while it was used: restart the gateway"
+            self._broken = "it was removed or replaced while in use: restart the gateway"
             raise Unreachable(self._broken)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -282,35 +283,35 @@ class SqliteCounters:
         except BaseException as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            if isinstance(error, _Spoilt):
+            if isinstance(error, _DamagedRow):
                 self._note(error)
             if isinstance(error, sqlite3.Error):
-                # Others hold the file for too long, or the disk is full.
+                # The file is locked for too long, or the disk is full.
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                     self._broken = str(error)
                 raise Unreachable(str(error)) from None
             raise
         self._broken = ""
-        # It may have been mended, or forgotten.
-        if self._spoilt:
-            self._spoilt -= rows.read
+        # Damaged rows may have been repaired or deleted.
+        if self._damaged:
+            self._damaged -= rows.read
         return done
 
-    def _note(self, error: _Spoilt) -> None:
+    def _note(self, error: _DamagedRow) -> None:
         key = str(error)
-        if key not in self._spoilt:
-            self._spoilt.add(key)
+        if key not in self._damaged:
+            self._damaged.add(key)
             structlog.get_logger().error("a row of the counters' file can't be read", counter=key)
 
     def _is_the_same(self) -> bool:
-        """Whether the file that is open is still the one of its name."""
+        """Whether the path still names the open file."""
         try:
             return os.path.samestat(os.stat(self._path), self._file)
         except OSError:
             return False
 
     async def close(self) -> None:
-        """Lets go of the file."""
+        """Sends pending settlements and closes the file."""
         with contextlib.suppress(Unreachable):
-            self._tell_late()
+            self._settle_pending()
         self._connection.close()

@@ -1,1 +1,1 @@
-"""Answers to questions that mean the same: three gates, each of which may refuse."""
+"""The semantic cache: reuses answers for equivalent questions; three checks must all agree."""

@@ -1,4 +1,4 @@
-"""Whether two answers say the same, for labels: not proven, but seldom wrong."""
+"""Compares two answers to label hits as right or wrong; a heuristic that is rarely wrong."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
     from contract.deltas import Delta
 
-LEAST_COSINE = 0.85
-_SHOWN = 1500
+MIN_COSINE = 0.85
+_MAX_CHARACTERS = 1500
 
 
 def text_of(deltas: Sequence[Delta]) -> str:
-    """The words of the first choice."""
-    return "".join(choice.text for delta in deltas for choice in delta.choices if choice.index == 0)[:_SHOWN]
+    """The text of the first choice."""
+    return "".join(choice.text for delta in deltas for choice in delta.choices if choice.index == 0)[:_MAX_CHARACTERS]
 
 
 def same_answer(one: str, other: str, vectors: NDArray[np.float32] | None) -> bool:
-    """`vectors` are those of the two, if there are any."""
+    """Whether two answers are equivalent. `vectors` are their embeddings, if available."""
     if " ".join(one.split()).casefold() == " ".join(other.split()).casefold():
         return True
-    if vectors is None or float(vectors[0] @ vectors[1]) < LEAST_COSINE:
+    if vectors is None or float(vectors[0] @ vectors[1]) < MIN_COSINE:
         return False
     a, b = analyse(one), analyse(other)
     if a.numbers != b.numbers or a.negations % 2 != b.negations % 2:

@@ -1,4 +1,4 @@
-"""The semantic side of one cache: may a kept answer be given for this question, and was that right."""
+"""The semantic side of one cache: decides whether a stored answer may be reused, and learns whether that was right."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from contract.embedding import Vectors
     from contract.tiers import CacheAddress, Purge
 
-# So many hits are remembered with how sure they were, for whoever says that one was wrong.
+# Recent hits whose likelihood is stored, to learn from a report that one was wrong.
 _RECENT = 4096
 
 
 class SemanticGate:
-    """Outlives a reload that leaves the cache as it is."""
+    """Looks up equivalent questions; survives a reload that does not change the cache's config."""
 
     def __init__(
         self,
@@ -38,9 +38,9 @@ class SemanticGate:
         draw: Callable[[], float] = random.random,
         shared: SharedQuestions | None = None,
     ) -> None:
-        """`shadow`: nothing is given, only learned; `sample`: the share of hits that are answered anew to learn.
+        """With `shadow` it only learns; `sample` is the share of hits that call the model anyway, to learn.
 
-        `shared` tells other replicas of what is kept here, and hears of what they keep.
+        `shared` exchanges questions with other replicas.
         """
         self._shared = shared
         self.learner = learner
@@ -49,10 +49,10 @@ class SemanticGate:
         self._shadow = shadow
         self._sample = sample
         self._draw = draw
-        self._given: OrderedDict[bytes, float] = OrderedDict()
+        self._hits: OrderedDict[bytes, float] = OrderedDict()
 
     async def look(self, question: str, partition: str, version: str) -> SemanticLookup | None:
-        """None where there is no model to compare by."""
+        """Looks up a question; None if the embedding model is not available."""
         if self._shared is not None:
             self._shared.begin()
         if not self._embedder.ready:
@@ -70,53 +70,53 @@ class SemanticGate:
         )
         return SemanticLookup(question, partition, version, vector, candidate, give)
 
-    def given(self, candidate: QuestionCandidate) -> None:
-        """Its answer was given."""
-        self._given[candidate.kept.place.key] = candidate.likelihood
-        if len(self._given) > _RECENT:
-            self._given.popitem(last=False)
+    def record_hit(self, candidate: QuestionCandidate) -> None:
+        """Records that the candidate's answer was returned."""
+        self._hits[candidate.stored.place.key] = candidate.likelihood
+        if len(self._hits) > _RECENT:
+            self._hits.popitem(last=False)
 
-    def gone(self, candidate: QuestionCandidate) -> None:
-        """Its answer is no longer there, or no longer true."""
+    def forget(self, candidate: QuestionCandidate) -> None:
+        """Removes a candidate whose answer has expired or is no longer valid."""
         self._nearest.remove(candidate.number)
 
     def keep(self, look: SemanticLookup, place: CacheAddress) -> None:
-        """The answer to this question lies there from now on."""
+        """Adds the question with the address of its answer."""
         self._nearest.add(look.question, look.vector, place, look.partition, look.version)
         if self._shared is not None:
-            self._shared.tell(look, place)
+            self._shared.publish(look, place)
 
-    async def learn(self, look: SemanticLookup, kept: str, new: str) -> None:
-        """What was kept for the candidate, and what has been answered now."""
+    async def learn(self, look: SemanticLookup, stored: str, new: str) -> None:
+        """Learns from the candidate's stored answer and the model's new answer."""
         if look.candidate is None:
             return
         vectors = None
-        if kept and new and kept != new:
+        if stored and new and stored != new:
             try:
-                vectors = await self._embedder.vectors([kept, new])
+                vectors = await self._embedder.vectors([stored, new])
             except GatehouseError:
                 return
-        self._observe(look.candidate.likelihood, right=same_answer(kept, new, vectors))
+        self._observe(look.candidate.likelihood, right=same_answer(stored, new, vectors))
 
     def _observe(self, likelihood: float, *, right: bool) -> None:
         before = self.learner.threshold
         self.learner.observe(likelihood, right=right)
         if self.learner.threshold > 1 >= before:
-            structlog.get_logger().warning("the semantic cache was wrong too often, and gives nothing for now")
+            structlog.get_logger().warning("semantic cache disabled: too many false hits")
 
     def purge(self, what: Purge) -> None:
-        """Forgets what is removed. A single one that was given lately was wrong: that is learned."""
+        """Removes the purged questions. The purge of a single recent hit counts as a wrong hit."""
         self._nearest.purge(what)
-        likelihood = self._given.pop(what.key, None) if what.key else None
+        likelihood = self._hits.pop(what.key, None) if what.key else None
         if likelihood is not None:
             self._observe(likelihood, right=False)
 
     async def close(self) -> None:
-        """Hears of nothing more."""
+        """Stops the exchange with other replicas."""
         if self._shared is not None:
             await self._shared.close()
 
     def status(self) -> str:
-        """One line for people."""
-        shadow = "in the shadow; " if self._shadow else ""
+        """A status line."""
+        shadow = "shadow mode; " if self._shadow else ""
         return f"{len(self._nearest)} questions; {shadow}{self.learner.status()}"

@@ -1,8 +1,9 @@
-"""How sure the cache must be before it gives an answer: learned from what it would have got wrong.
+"""Learns the likelihood threshold of the semantic cache from its (potential) false hits.
 
-Every miss labels its nearest neighbour for free, by comparing the new answer with the one that was kept, and so does a
-sample of the hits. The threshold is the lowest at which the share of wrong hits, with what chance may hide, stays below
-the bound. It starts strict; where even that gets too much wrong, nothing is given until it is right again.
+Every miss labels its nearest neighbour at no cost, by comparing the new answer with the stored one; so does a sample of
+the hits. The threshold is the lowest one at which the upper confidence bound of the share of false hits stays within
+the limit. It starts strict. If even the strict threshold has too many false hits, the cache returns nothing until the
+share drops.
 """
 
 from __future__ import annotations
@@ -10,72 +11,72 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 
-# Before anything is known: only what is as good as certain.
+# The threshold before anything has been learned.
 START = 0.9
-# Whatever is learned, less likely ones are not given.
+# The minimum threshold, whatever is learned.
 LOWEST = 0.3
 _STEPS = tuple(step / 100 for step in range(round(100 * LOWEST), 100, 2))
-# Nothing is as likely as that.
-NOTHING = 1.01
-# Older observations count less: half as much after five hundred newer ones.
+# A threshold that no likelihood reaches.
+DISABLED = 1.01
+# Observations decay: one counts half after five hundred newer ones.
 _DECAY = 0.5 ** (1 / 500)
 _Z = 1.64
 _ENOUGH = 20.0
-# Less than that is what rounding leaves.
-_LEAST = 1e-6
+# Smaller counts are rounding errors.
+_EPSILON = 1e-6
 
 
 class Learner:
-    """One cache's. Keeps sums by how likely hits were, in steps: learning costs the same however long it goes on."""
+    """The learner of one cache. Aggregates observations by steps of likelihood, so that its cost is constant."""
 
-    def __init__(self, wrong_hits: float) -> None:
-        """`wrong_hits`: the share of hits that may be wrong."""
-        self._bound = wrong_hits
-        self._given = [0.0] * len(_STEPS)
+    def __init__(self, max_false_hit_rate: float) -> None:
+        """`max_false_hit_rate`: the largest share of false hits."""
+        self._bound = max_false_hit_rate
+        self._counts = [0.0] * len(_STEPS)
         self._wrong = [0.0] * len(_STEPS)
-        self._seen = 0
+        self._observations = 0
         self.threshold = START
 
     def observe(self, likelihood: float, *, right: bool) -> None:
-        """Learns of one that would have been given with that likelihood."""
-        self._seen += 1
-        self._given = [_DECAY * each for each in self._given]
+        """Adds a (potential) hit with that likelihood."""
+        self._observations += 1
+        self._counts = [_DECAY * each for each in self._counts]
         self._wrong = [_DECAY * each for each in self._wrong]
         step = bisect_right(_STEPS, likelihood) - 1
         if step >= 0:
-            self._given[step] += 1.0
+            self._counts[step] += 1.0
             self._wrong[step] += 0.0 if right else 1.0
-        self.threshold = self._learned()
+        self.threshold = self._learned_threshold()
 
-    def _learned(self) -> float:
-        """The lowest threshold at which the bound holds for certain; else the strict one, or a stricter."""
-        given, wrong = sum(self._given), sum(self._wrong)
+    def _learned_threshold(self) -> float:
+        """The lowest threshold at which the limit holds with confidence; else the strict one, or a stricter one."""
+        count, wrong = sum(self._counts), sum(self._wrong)
         for step, threshold in enumerate(_STEPS):
-            if threshold < START and upper_bound(wrong, given) <= self._bound:
+            if threshold < START and upper_bound(wrong, count) <= self._bound:
                 return threshold
-            # Strict as it is, it may still be wrong too often.
-            if threshold >= START and (given < _ENOUGH or lower_bound(wrong, given) <= self._bound):
+            # Even a strict threshold may have too many false hits.
+            if threshold >= START and (count < _ENOUGH or lower_bound(wrong, count) <= self._bound):
                 return threshold
-            given -= self._given[step]
+            count -= self._counts[step]
             wrong -= self._wrong[step]
-        return NOTHING
+        return DISABLED
 
     def status(self) -> str:
-        """One line for people."""
+        """A status line."""
         above = bisect_right(_STEPS, self.threshold) - 1 if self.threshold <= 1 else len(_STEPS)
-        given, wrong = sum(self._given[above:]), sum(self._wrong[above:])
-        state = f"given from {self.threshold:.2f} on" if self.threshold <= 1 else "wrong too often: nothing is given"
-        return f"{state}; of {self._seen} observations {given:.0f} lately above, {wrong:.0f} of those wrong"
+        count, wrong = sum(self._counts[above:]), sum(self._wrong[above:])
+        state = f"threshold {self.threshold:.2f}" if self.threshold <= 1 else "disabled: too many false hits"
+        return f"{state}; {self._observations} observations, {count:.0f} recent ones above it ({wrong:.0f} wrong)"
 
 
 def upper_bound(wrong: float, count: float) -> float:
-    """The most that the share of wrong ones may be, one-sided at 95 %. Wilson (1927)."""
-    return _wilson(max(0.0, wrong), count, _Z) if count > _LEAST else 1.0
+    """The upper bound of the share of false hits, one-sided at 95 %. Wilson (1927)."""
+    return _wilson(max(0.0, wrong), count, _Z) if count > _EPSILON else 1.0
 
 
 def lower_bound(wrong: float, count: float) -> float:
-    """The least that it may be."""
-    return _wilson(max(0.0, wrong), count, -_Z) if count > _LEAST else 0.0
+    """The lower bound of the share of false hits, one-sided at 95 %."""
+    return _wilson(max(0.0, wrong), count, -_Z) if count > _EPSILON else 0.0
 
 
 def _wilson(wrong: float, count: float, z: float) -> float:

@@ -1,4 +1,4 @@
-"""One look-up of a question among those that are kept."""
+"""The result of a semantic look-up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SemanticLookup(msgspec.Struct):
-    """One look-up. `give` says that the candidate's answer may be given."""
+    """The result of a semantic look-up. `give`: the candidate's answer may be returned."""
 
     question: str
     partition: str

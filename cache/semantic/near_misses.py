@@ -1,4 +1,4 @@
-"""Questions that look like others and mean something else, made on purpose: for learning and for measuring."""
+"""Generates near misses: questions that look like others but mean something else, for training and evaluation."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ _AUXILIARIES = re.compile(r"\b(is|are|was|were|can|could|does|do|did|should|will
 
 
 def number(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
-    """Another number."""
-    found = list(re.finditer(r"\d+", text))
-    if not found:
+    """Changes a number."""
+    matches = list(re.finditer(r"\d+", text))
+    if not matches:
         return None
-    match = draw.choice(found)
+    match = draw.choice(matches)
     value = int(match[0][:9])
     return f"{text[: match.start()]}{value + draw.choice((1, 2, 5, 10, 100))}{text[match.end() :]}"
 
 
 def negation(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
-    """A negation put in, or one taken out."""
+    """Adds or removes a negation."""
     if match := re.search(r"\b(?:not|never) ", text):
         return text[: match.start()] + text[match.end() :]
-    found = list(_AUXILIARIES.finditer(text))
-    if not found:
+    matches = list(_AUXILIARIES.finditer(text))
+    if not matches:
         return None
-    match = found[0] if draw.random() < 0.7 else draw.choice(found)
+    match = matches[0] if draw.random() < 0.7 else draw.choice(matches)
     return f"{text[: match.end()]} not{text[match.end() :]}"
 
 
 def direction(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
-    """Two sides of a preposition exchanged."""
+    """Swaps the two sides of a preposition."""
     match = re.search(r"([\w`.-]{4,}) (to|from|than|into|before|after|over) (?:the |a |an )?([\w`.-]{4,})", text)
     if match is None or len(set(analyse(f"{match[1]} {match[3]}").stems)) < 2:
         return None
@@ -44,35 +44,35 @@ def direction(text: str, draw: random.Random, others: Sequence[str]) -> str | No
 
 
 def name(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
-    """A name exchanged for one from another question."""
-    mine = sorted(analyse(text).names)
-    theirs = [each for each in analyse(draw.choice(others)).names if each not in mine]
-    if not mine or not theirs:
+    """Replaces a name with one from another question."""
+    own = sorted(analyse(text).names)
+    theirs = [each for each in analyse(draw.choice(others)).names if each not in own]
+    if not own or not theirs:
         return None
-    old, new = draw.choice(mine), draw.choice(sorted(theirs))
-    return re.sub(re.escape(old), lambda found: new.capitalize() if found[0][0].isupper() else new, text, flags=re.I)
+    old, new = draw.choice(own), draw.choice(sorted(theirs))
+    return re.sub(re.escape(old), lambda match: new.capitalize() if match[0][0].isupper() else new, text, flags=re.I)
 
 
 def opposite(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
-    """A word exchanged for its opposite."""
-    # Little words are mostly parts of others: log in, on-the-fly.
-    found = [match for match in _WORD.finditer(text) if len(match[0]) > 3 and match[0].lower() in OPPOSITES]
-    if not found:
+    """Replaces a word with its opposite."""
+    # Short words are mostly parts of phrases: log in, on-the-fly.
+    matches = [match for match in _WORD.finditer(text) if len(match[0]) > 3 and match[0].lower() in OPPOSITES]
+    if not matches:
         return None
-    match = draw.choice(found)
+    match = draw.choice(matches)
     new = draw.choice(sorted(OPPOSITES[match[0].lower()]))
     return f"{text[: match.start()]}{new.capitalize() if match[0][0].isupper() else new}{text[match.end() :]}"
 
 
 def word(text: str, draw: random.Random, others: Sequence[str]) -> str | None:
-    """A content word exchanged for one from another question."""
-    mine = [each for each in analyse(text).content if each.isalpha() and len(each) > 3]
+    """Replaces a content word with one from another question."""
+    own = [each for each in analyse(text).content if each.isalpha() and len(each) > 3]
     theirs = [
-        each for each in analyse(draw.choice(others)).content if each.isalpha() and len(each) > 3 and each not in mine
+        each for each in analyse(draw.choice(others)).content if each.isalpha() and len(each) > 3 and each not in own
     ]
-    if not mine or not theirs:
+    if not own or not theirs:
         return None
-    old = draw.choice(mine)
+    old = draw.choice(own)
     return re.sub(rf"\b{re.escape(old)}\b", draw.choice(theirs), text, count=1, flags=re.I)
 
 
@@ -86,8 +86,8 @@ KINDS: dict[str, Callable[[str, random.Random, Sequence[str]], str | None]] = {
 }
 
 
-def _means_another(kind: str, text: str, miss: str) -> bool:
-    """Whether it is a near miss indeed: another form of a word is none, nor is a word that says the same."""
+def _is_near_miss(kind: str, text: str, miss: str) -> bool:
+    """Whether the meaning changed: an inflection or a synonym of a word is no near miss."""
     if kind == "word":
         a, b = set(analyse(text).content), set(analyse(miss).content)
         return not any(synonymous(x, y) for x in a - b for y in b - a) and analyse(text).stems != analyse(miss).stems
@@ -95,12 +95,12 @@ def _means_another(kind: str, text: str, miss: str) -> bool:
 
 
 def near_misses(texts: Sequence[str], seed: int = 0) -> list[tuple[str, str, str]]:
-    """For each text one near miss of each kind that it allows: kind, text, near miss."""
+    """Returns (kind, text, near miss) for each text and each kind that applies to it."""
     draw = random.Random(seed)
-    made = []
+    generated = []
     for text in texts:
         for kind, make in KINDS.items():
             miss = make(text, draw, texts)
-            if miss is not None and _means_another(kind, text, miss):
-                made.append((kind, text, miss))
-    return made
+            if miss is not None and _is_near_miss(kind, text, miss):
+                generated.append((kind, text, miss))
+    return generated

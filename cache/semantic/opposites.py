@@ -1,4 +1,4 @@
-"""Words whose exchange turns a question into another one."""
+"""Pairs of opposite words, which change the meaning of a question."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ENDINGS = ("ing", "ed", "es", "s", "e", "d", "er", "ers", "ion", "ions", "ation
 
 
 def _forms(word: str) -> set[str]:
-    """A word without its endings, in the ways in which it may have been written."""
+    """A word and its possible base forms."""
     forms = {word}
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 3:
@@ -25,7 +25,7 @@ for _pair in Path(__file__).with_name("opposites.txt").read_text("utf-8").splitl
 
 
 def opposite(one: str, other: str) -> bool:
-    """Whether two words in small letters say the opposite of each other."""
+    """Whether two lower-case words are opposites."""
     if one == other:
         return False
     ones, others = _forms(one), _forms(other)

@@ -1,4 +1,4 @@
-"""Words that may stand in each other's place without changing what is asked. A group a line."""
+"""Synonyms: words that can replace each other without changing a question. One group per line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _groups_of() -> dict[str, set[int]]:
 
 
 def synonymous(one: str, other: str) -> bool:
-    """Whether two words in small letters stand in one group."""
+    """Whether two lower-case words are in the same group."""
     groups = _groups_of()
     ones = groups.get(one) or groups.get((terms(one) or [one])[0])
     others = groups.get(other) or groups.get((terms(other) or [other])[0])

@@ -1,4 +1,4 @@
-"""The last gate: how likely two questions that the words allow are the same one, learned from paraphrases."""
+"""The last check: the likelihood that two questions are equivalent, learned from paraphrases."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _model() -> _Model:
 
 
 def likelihood(cosine: float, one: str, other: str) -> float:
-    """From 0 to 1, by the likeness of the two as a whole and by the shares of their words."""
+    """The likelihood from 0 to 1, from the cosine similarity of the questions and the overlap of their words."""
     model = _model()
     score = model.bias + sum(
         weight * value for weight, value in zip(model.weights, (cosine, *shape(one, other)), strict=True)

@@ -1,8 +1,7 @@
-"""Whether two questions may have the same answer, as far as their words can say: the reasons why not.
+"""Finds decisive differences in the words of two questions, which rule out that they share an answer.
 
-An embedding takes "How do I enable it?" and "How do I disable it?" for the same. What turns a question into another one
-is compared here word by word: numbers, units, dates, names, negation, direction, what is asked for, and content words
-that stand in each other's place.
+An embedding treats "How do I enable it?" and "How do I disable it?" as equal. This module compares the words that
+change the meaning: numbers, units, dates, names, negation, direction, what is asked for, and replaced content words.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from cache.semantic.opposites import opposite
 from cache.semantic.synonyms import synonymous
 from contract.terms import terms
 
-# Words, and signs that say something: an operator, a currency, a pictogram. Marks of punctuation say nothing here.
+# Words, and symbols with a meaning: operators, currencies, emoji. Punctuation is ignored.
 _TOKEN = re.compile(
     r"[^\W_]+(?:[.,:'\u2019_/+#@-]+[^\W_]+)*[+#%\u00b0\u20ac$\u00a3]?"
     r"|(?<=\d\s)[-\u2212\u2013](?=\s\d)"
@@ -30,7 +29,7 @@ _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
 class _Words(msgspec.Struct, frozen=True):
-    """Kinds of words: `little` ones may be exchanged without saying anything else, the others may not."""
+    """Word classes: `little` words may differ without a change of meaning, the others may not."""
 
     numbers: dict[str, str]
     dates: frozenset[str]
@@ -46,19 +45,19 @@ class _Words(msgspec.Struct, frozen=True):
 
 
 _WORDS = msgspec.json.decode(Path(__file__).with_name("words.json").read_bytes(), type=_Words)
-# "What is the way to" asks how.
-_SAID_BY = {
+# Nouns that imply a question word: "What is the way to" asks how.
+_IMPLIED_QUESTION = {
     "way": "how", "ways": "how", "steps": "how", "procedure": "how", "process": "how", "method": "how", "reason": "why",
     "reasons": "why", "cause": "why", "time": "when", "date": "when", "place": "where", "location": "where",
     "person": "who", "number": "count", "amount": "amount",
 }  # fmt: skip
 _NEVER_NAMES = _WORDS.little | _WORDS.negations | _WORDS.dates | _WORDS.units
-# Not numbers most of the time.
-_SELDOM_NUMBERS = frozenset({"one", "first", "second", "once", "half", "double"})
+# Number words that usually are no numbers.
+_RARELY_NUMBERS = frozenset({"one", "first", "second", "once", "half", "double"})
 
 
 class Analysis(msgspec.Struct, frozen=True):
-    """A question as it is compared."""
+    """The features of a question that are compared."""
 
     tokens: tuple[str, ...]
     content: tuple[str, ...]
@@ -75,10 +74,10 @@ class Analysis(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=2048)
 def analyse(question: str) -> Analysis:
-    """The parts of a question that must agree."""
-    shown = question[:2000].replace("\u2019", "'")
-    raw = [token.removesuffix("'s") for token in _TOKEN.findall(shown)]
-    begins = {match[1] for match in _SENTENCE_BEGINS.finditer(shown)}
+    """Extracts the features of a question."""
+    text = question[:2000].replace("\u2019", "'")
+    raw = [token.removesuffix("'s") for token in _TOKEN.findall(text)]
+    begins = {match[1] for match in _SENTENCE_BEGINS.finditer(text)}
     tokens = tuple(token.lower() for token in raw)
     content = tuple(token for token in tokens if token not in _WORDS.little)
     numbers = [number for token in tokens for number in _numbers(token)]
@@ -93,19 +92,19 @@ def analyse(question: str) -> Analysis:
         sum(token in _WORDS.negations or token.endswith("n't") for token in tokens),
         _asks(tokens),
         _whose(tokens),
-        "'s " in shown,
+        "'s " in text,
     )
 
 
 def _stem(token: str) -> str:
-    # A name of many parts is one name: no ending is taken off.
+    # Do not stem compound names.
     return (terms(token) or [token])[0] if token.isalpha() else token
 
 
 def _numbers(token: str) -> list[str]:
-    if token in _WORDS.numbers and token not in _SELDOM_NUMBERS:
+    if token in _WORDS.numbers and token not in _RARELY_NUMBERS:
         return [_WORDS.numbers[token]]
-    return [found.replace(",", "") for found in _NUMBER.findall(token)]
+    return [digits.replace(",", "") for digits in _NUMBER.findall(token)]
 
 
 def _unit(token: str) -> str:
@@ -113,11 +112,11 @@ def _unit(token: str) -> str:
 
 
 def _names(raw: list[str], begins: set[str]) -> list[str]:
-    """Tokens that look like names; a capital says nothing where a sentence begins."""
-    found = []
+    """Tokens that look like names; a capital at the start of a sentence does not count."""
+    names = []
     for place, token in enumerate(raw):
-        odd = any(each.isupper() for each in token[1:]) or any(each.isdigit() for each in token) or "_" in token
-        if (odd and any(each.isalpha() for each in token)) or (place and token[0].isupper() and token not in begins):
+        is_odd = any(each.isupper() for each in token[1:]) or any(each.isdigit() for each in token) or "_" in token
+        if (is_odd and any(each.isalpha() for each in token)) or (place and token[0].isupper() and token not in begins):
             low = token.lower()
             if (
                 low not in _WORDS.little
@@ -125,12 +124,12 @@ def _names(raw: list[str], begins: set[str]) -> list[str]:
                 and low not in _WORDS.dates
                 and low not in _WORDS.units
             ):
-                found.append(low)
-    return found
+                names.append(low)
+    return names
 
 
 def _whose(tokens: tuple[str, ...]) -> str:
-    """Whether what somebody has is the asker's or the other's; empty for both and for neither."""
+    """`mine` or `yours`, by the possessives in the question; empty for both or neither."""
     mine, yours = not _WORDS.mine.isdisjoint(tokens), not _WORDS.yours.isdisjoint(tokens)
     return "" if mine == yours else "mine" if mine else "yours"
 
@@ -142,16 +141,16 @@ def _asks(words: tuple[str, ...]) -> str:
         if word in _WORDS.asks:
             return _WORDS.asks[word]
         if word in ("what", "which"):
-            return next((_SAID_BY[each] for each in words if each in _SAID_BY), "")
+            return next((_IMPLIED_QUESTION[each] for each in words if each in _IMPLIED_QUESTION), "")
     return ""
 
 
 def disagreement(one: str, other: str) -> str:
-    """Why the two can't be the same question; empty when nothing says so."""
+    """Why two questions can't be equivalent; empty if no difference is found."""
     a, b = analyse(one), analyse(other)
     if a.tokens == b.tokens:
         return "" if a.tokens or one == other else "no words"
-    if not (a.content and b.content and any(map(_speaks, a.content)) and any(map(_speaks, b.content))):
+    if not (a.content and b.content and any(map(_has_text, a.content)) and any(map(_has_text, b.content))):
         return "no words"
     if a.numbers != b.numbers:
         return "numbers"
@@ -170,22 +169,22 @@ def disagreement(one: str, other: str) -> str:
     return _opposed(a, b) or _turned(a, b) or _replaced(a, b)
 
 
-def _speaks(token: str) -> bool:
+def _has_text(token: str) -> bool:
     return any(map(str.isalnum, token))
 
 
 def _names_agree(a: Analysis, b: Analysis) -> bool:
-    return all(_is_said(name, b) for name in a.names) and all(_is_said(name, a) for name in b.names)
+    return all(_mentions(name, b) for name in a.names) and all(_mentions(name, a) for name in b.names)
 
 
-def _is_said(name: str, there: Analysis) -> bool:
-    if name in there.tokens:
+def _mentions(name: str, other: Analysis) -> bool:
+    if name in other.tokens:
         return True
     if name.isalpha():
-        return any(token.isalpha() and _alike(name, token) for token in there.content)
-    # `datasets.load` may be said as `load`, and `a.b()` as `b`.
+        return any(token.isalpha() and _is_similar(name, token) for token in other.content)
+    # `datasets.load` may be written as `load`, and `a.b()` as `b`.
     return any(
-        not token.isalpha() and (token.endswith(f".{name}") or name.endswith(f".{token}")) for token in there.content
+        not token.isalpha() and (token.endswith(f".{name}") or name.endswith(f".{token}")) for token in other.content
     )
 
 
@@ -197,8 +196,8 @@ def _opposed(a: Analysis, b: Analysis) -> str:
 
 
 def _turned(a: Analysis, b: Analysis) -> str:
-    """The same words in another order, or another word behind the same preposition."""
-    # "The tray's colour" and "the colour of the tray" are no turn.
+    """The same words in another order, or with swapped words after a preposition."""
+    # "The tray's colour" and "the colour of the tray" have the same meaning.
     if a.stems != b.stems and a.possessive == b.possessive and Counter(a.stems) == Counter(b.stems):
         moved = [place for place, (x, y) in enumerate(zip(a.stems, b.stems, strict=True)) if x != y]
         if len(moved) == 2:
@@ -213,50 +212,50 @@ def _turned(a: Analysis, b: Analysis) -> str:
 
 
 def _behind(analysis: Analysis) -> dict[str, str]:
-    """The first content word behind each preposition."""
-    found: dict[str, str] = {}
+    """The first content word after each preposition."""
+    words: dict[str, str] = {}
     waiting: list[str] = []
     for token in analysis.tokens:
         if token in _WORDS.directions:
             waiting.append(token)
         elif token not in _WORDS.little:
             for preposition in waiting:
-                found.setdefault(preposition, _stem(token))
+                words.setdefault(preposition, _stem(token))
             waiting = []
-    return found
+    return words
 
 
 def _replaced(a: Analysis, b: Analysis) -> str:
-    """One content word in the place of another, where all around them stays as it is."""
+    """A content word that replaces another, while the words around it are the same."""
     matcher = SequenceMatcher(None, a.tokens, b.tokens, autojunk=False)
     changes = [block for block in matcher.get_opcodes() if block[0] != "equal"]
     same = sum(block.size for block in matcher.get_matching_blocks())
-    if 2 * same < _MOSTLY_THE_SAME * (len(a.tokens) + len(b.tokens)):
+    if 2 * same < _MIN_OVERLAP * (len(a.tokens) + len(b.tokens)):
         return ""
     left, right = set(a.stems), set(b.stems)
     if left == right:
         return ""
     if (left < right or right < left) and len(left ^ right) <= _FEW:
-        # The same, and something more: with a condition, of another kind, two things at once.
+        # One question adds a condition, another kind, or a second topic.
         return "an added word"
     replaced = reworded = 0
     for _, a_from, a_to, b_from, b_to in changes:
         x = [token for token in a.tokens[a_from:a_to] if token not in _WORDS.little]
         y = [token for token in b.tokens[b_from:b_to] if token not in _WORDS.little]
         reworded += bool(x or y)
-        replaced += len(x) == len(y) == 1 and not _alike(x[0], y[0])
-    # Where much is worded anew, a word that no list holds may be one more of the same kind.
+        replaced += len(x) == len(y) == 1 and not _is_similar(x[0], y[0])
+    # If many words differ, an unknown word may be part of a paraphrase.
     return "a replaced word" if replaced and (reworded < _MUCH or _EACH * replaced > reworded) else ""
 
 
-_MOSTLY_THE_SAME = 0.6
+_MIN_OVERLAP = 0.6
 _MUCH = 4
 _EACH = 3
 _FEW = 2
 
 
-def _alike(one: str, other: str) -> bool:
-    """Forms of one word: the same stem, or a long beginning in common."""
+def _is_similar(one: str, other: str) -> bool:
+    """Whether two words have the same stem, are synonyms, or share a long prefix."""
     if _stem(one) == _stem(other) or synonymous(one, other):
         return True
     common = 0
@@ -268,7 +267,7 @@ def _alike(one: str, other: str) -> bool:
 
 
 def shape(one: str, other: str) -> tuple[float, ...]:
-    """What a verifier looks at beside the likeness of the two: shares of words, counts of what only one of them has."""
+    """The verifier's features besides the cosine: overlap of words, and counts of words in only one question."""
     a, b = analyse(one), analyse(other)
     left, right = set(a.stems), set(b.stems)
     common = len(left & right)

@@ -1,1 +1,1 @@
-"""The admin API: what administrators do over HTTP, below `/admin` or on a port of its own."""
+"""The admin API for administrators, under `/admin` or on a separate port."""

@@ -1,6 +1,6 @@
-"""What administrators do to who may call, checked: keys, apps, teams and organisations in the database.
+"""Validated management of keys, apps, teams and organisations in the database.
 
-The command line and the admin API both come here. What the YAML declares is shown and can't be changed.
+The command line and the admin API both use it. Entries declared in the YAML are read-only.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["organisation", "team", "app"]
 KINDS: tuple[Kind, ...] = ("organisation", "team", "app")
-# What must be there before it, and what of its options names it.
-_ABOVE: dict[str, Kind] = {"team": "organisation", "app": "team"}
+# The parent that must exist first; the option with this name contains the parent's name.
+_PARENTS: dict[str, Kind] = {"team": "organisation", "app": "team"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
-# Of what can't be read.
-_MOST_SHOWN = 200
-LONGEST_LIFE_S = 10 * 366 * 86_400
+# The number of characters to show of unreadable options.
+_MAX_SHOWN_CHARS = 200
+MAX_LIFETIME_S = 10 * 366 * 86_400
 
 
 @dataclass(frozen=True)
 class KeyView:
-    """A key as administrators see it: all but the key. Times are UTC, empty for never.
+    """A key's record for administrators, without the key itself. Times are in UTC, empty for never.
 
     `state` is good, expired, revoked or unreadable.
     """
@@ -55,7 +55,7 @@ class KeyView:
 
 @dataclass(frozen=True)
 class PartyView:
-    """An organisation, team or app. `source` is "config" for those that only the YAML can change."""
+    """An organisation, team or app. `source` is "config" for those that can only be changed in the YAML."""
 
     kind: str
     name: str
@@ -64,12 +64,12 @@ class PartyView:
 
 
 class Administration:
-    """Raises `NotFound`, `Conflict`, and `ValueError` for what is wrong with the input."""
+    """Manages callers. Raises `NotFound`, `Conflict`, and `ValueError` for invalid input."""
 
     def __init__(
         self, config: Callable[[], Config], database: Database, clock: Callable[[], float] = time.time
     ) -> None:
-        """`config` gives the one that serves now. Raises `ValueError` for a pepper that is none."""
+        """`config` returns the active config. Raises `ValueError` for an invalid pepper."""
         from access.callers.registry import Registry
         from access.database.audit import Audit
 
@@ -82,78 +82,78 @@ class Administration:
     async def create_key(
         self, actor: str, app: str, name: str = "", expires: str = "", options: Mapping[str, Any] | None = None
     ) -> tuple[KeyView, str]:
-        """(the key's record, the key, which is told this once). `expires` is a time, or how long from now."""
+        """Returns (the key's record, the key, which is returned only here). `expires` is a time or a duration."""
         if await self._options("app", app) is None:
-            raise NotFound(f"there is no app {app[:128]}; known here: {', '.join(await self._names('app')) or 'none'}")
-        narrowing = check_key_options(options or {}, self._config().surfaces)
-        self._check_names(json.loads(narrowing))
+            raise NotFound(f"there is no app {app[:128]}; known apps: {', '.join(await self._names('app')) or 'none'}")
+        restrictions = check_key_options(options or {}, self._config().surfaces)
+        self._check_names(json.loads(restrictions))
         if len(name) > 128 or not name.isprintable():
-            raise ValueError("name: a key's name is up to 128 printable characters")
+            raise ValueError("name: must be up to 128 printable characters")
         declared = app in _declared(self._config(), "app")
         record, key = await self._registry.create_key(
-            actor, app, name, narrowing, self._end(expires), declared=declared
+            actor, app, name, restrictions, self._expiry_ms(expires), declared=declared
         )
         return self._view(record), key
 
     async def rotate_key(
         self, actor: str, identity: str, overlap: str = "24h", expires: str = ""
     ) -> tuple[KeyView, str]:
-        """A new key, while the old one goes on for `overlap`; it `expires` as the old one did unless told."""
+        """Creates a new key; the old one stays valid for `overlap`. Without `expires`, the old key's expiry applies."""
         try:
             overlap_s = 0.0 if overlap == "0" else parse_duration(overlap)
         except ValueError:
-            raise ValueError(f"overlap: {overlap[:40]!r} is no duration; write it like 24h, or 0") from None
-        record, key = await self._registry.rotate_key(actor, identity, overlap_s, self._end(expires))
+            raise ValueError(f"overlap: {overlap[:40]!r} is not a duration; use a value like 24h, or 0") from None
+        record, key = await self._registry.rotate_key(actor, identity, overlap_s, self._expiry_ms(expires))
         return self._view(record), key
 
     async def revoke_key(self, actor: str, identity: str) -> None:
-        """Every replica refuses it within a second."""
+        """Revokes a key. Every replica refuses it within a second."""
         await self._registry.revoke_key(actor, identity)
 
     async def keys(self, app: str = "") -> list[KeyView]:
-        """Those that were made while it ran, the newest first."""
+        """The keys in the database, the newest first."""
         return [self._view(each) for each in await self._registry.keys(app)]
 
     async def parties(self, kind: Kind) -> list[PartyView]:
-        """The YAML's first, then the database's, each by name."""
+        """The entries in the YAML, then those in the database, sorted by name."""
         declared = _declared(self._config(), kind)
         stored = [each for each in await self._registry.parties(kind) if each.name not in declared]
-        views = [PartyView(kind, name, "config", _shown(each)) for name, each in sorted(declared.items())]
+        views = [PartyView(kind, name, "config", _config_options(each)) for name, each in sorted(declared.items())]
         return views + [PartyView(kind, each.name, "database", masked(_read_options(each.options))) for each in stored]
 
     async def party(self, kind: Kind, name: str) -> PartyView:
-        """One of them."""
-        found = next((each for each in await self.parties(kind) if each.name == name), None)
-        if found is None:
+        """One entry. Raises `NotFound`."""
+        party = next((each for each in await self.parties(kind) if each.name == name), None)
+        if party is None:
             raise NotFound(f"there is no {kind} {name[:128]}")
-        return found
+        return party
 
     async def put_party(self, actor: str, kind: Kind, name: str, options: Mapping[str, Any], *, new: bool) -> PartyView:
-        """Adds one, or changes one of the database."""
+        """Adds an entry to the database (`new`), or changes one."""
         if _NAME.match(name) is None:
             raise ValueError(
-                "name: a name is up to 128 letters, digits and any of . _ -, and begins with a letter or a digit"
+                "name: must be up to 128 letters, digits and any of . _ -, and start with a letter or a digit"
             )
-        self._not_declared(kind, name)
-        kept = check_options(kind, options, self._config())
-        above = _ABOVE.get(kind)
-        named = options.get(above) if above is not None else None
-        if above is not None and named is not None and await self._options(above, named) is None:
-            raise ValueError(f"{above}: there is no {above} {str(named)[:128]}")
-        await self._registry.put_party(actor, kind, name, kept, new=new)
-        return PartyView(kind, name, "database", masked(json.loads(kept)))
+        self._check_not_declared(kind, name)
+        validated = check_options(kind, options, self._config())
+        parent = _PARENTS.get(kind)
+        named = options.get(parent) if parent is not None else None
+        if parent is not None and named is not None and await self._options(parent, named) is None:
+            raise ValueError(f"{parent}: there is no {parent} {str(named)[:128]}")
+        await self._registry.put_party(actor, kind, name, validated, new=new)
+        return PartyView(kind, name, "database", masked(json.loads(validated)))
 
     async def remove_party(self, actor: str, kind: Kind, name: str) -> None:
-        """Takes one of the database away; an app's keys are revoked with it."""
-        self._not_declared(kind, name)
-        below = next((each for each, above in _ABOVE.items() if above == kind), None)
-        if below is not None:
-            for each in await self.parties(below):  # type: ignore[arg-type]
+        """Removes an entry from the database, and revokes the keys of an app."""
+        self._check_not_declared(kind, name)
+        child = next((each for each, parent in _PARENTS.items() if parent == kind), None)
+        if child is not None:
+            for each in await self.parties(child):  # type: ignore[arg-type]
                 if each.options.get(kind) == name:
-                    raise Conflict(f"the {below} {each.name} belongs to it")
+                    raise Conflict(f"the {child} {each.name} belongs to this {kind}: remove or move it first")
         await self._registry.remove_party(actor, kind, name)
 
-    def _not_declared(self, kind: Kind, name: str) -> None:
+    def _check_not_declared(self, kind: Kind, name: str) -> None:
         if name in _declared(self._config(), kind):
             raise Conflict(f"the {kind} {name} is in the configuration file: change it there")
 
@@ -174,18 +174,18 @@ class Administration:
             known: Mapping[str, object] = getattr(config, section)
             for each in options.get(section, ()):
                 if each not in known:
-                    raise ValueError(f"{section}: there is no {each[:128]}; known here: {', '.join(known) or 'none'}")
+                    raise ValueError(f"{section}: there is no {each[:128]}; known: {', '.join(known) or 'none'}")
 
-    def _end(self, expires: str) -> int:
-        """Milliseconds since 1970, 0 for never."""
+    def _expiry_ms(self, expires: str) -> int:
+        """The expiry in milliseconds since 1970, 0 for never."""
         if not expires:
             return 0
         now = self._clock()
-        end = _read_end(expires, now)
+        end = _read_expiry(expires, now)
         if end <= now:
-            raise ValueError(f"expires: {expires[:40]} has passed")
-        if end > now + LONGEST_LIFE_S:
-            raise ValueError("expires: ten years are the most; leave it out for a key that never expires")
+            raise ValueError(f"expires: {expires[:40]} is in the past")
+        if end > now + MAX_LIFETIME_S:
+            raise ValueError("expires: at most ten years are allowed; omit it for a key that never expires")
         return int(end * 1000)
 
     def _view(self, record: StoredKey) -> KeyView:
@@ -205,42 +205,42 @@ class Administration:
             written_time(record.expires_ms),
             written_time(record.revoked_ms),
             record.replaces,
-            options if options is not None else {"unreadable": record.options[:_MOST_SHOWN]},
+            options if options is not None else {"unreadable": record.options[:_MAX_SHOWN_CHARS]},
         )
 
 
 def _declared(config: Config, kind: Kind) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = getattr(config, f"{kind}s")
-    return found
+    declared: Mapping[str, Any] = getattr(config, f"{kind}s")
+    return declared
 
 
 def _read_options(text: str) -> dict[str, Any]:
-    """What the database says; whoever may have spoilt it, the others can still be read."""
+    """The options in the database; damaged ones are marked, so that other entries stay readable."""
     try:
         read = json.loads(text)
     except (ValueError, RecursionError):
         read = None
-    return read if isinstance(read, dict) else {"unreadable": text[:_MOST_SHOWN]}
+    return read if isinstance(read, dict) else {"unreadable": text[:_MAX_SHOWN_CHARS]}
 
 
-def _shown(declared: Any) -> dict[str, Any]:
-    """What the YAML says, without keys."""
-    made: dict[str, Any] = declared.model_dump(mode="json", exclude={"keys"}, exclude_defaults=True)
-    return made
+def _config_options(declared: Any) -> dict[str, Any]:
+    """The options in the YAML, without keys."""
+    options: dict[str, Any] = declared.model_dump(mode="json", exclude={"keys"}, exclude_defaults=True)
+    return options
 
 
-def _read_end(text: str, now: float) -> float:
+def _read_expiry(text: str, now: float) -> float:
     with contextlib.suppress(ValueError):
         return now + parse_duration(text)
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"expires: {text[:40]!r} is no time; write 90d, 12h, or 2027-06-30T12:00Z") from None
+        raise ValueError(f"expires: {text[:40]!r} is not a time; use 90d, 12h, or 2027-06-30T12:00Z") from None
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)).timestamp()
 
 
 def written_time(ms: int) -> str:
-    """Of milliseconds since 1970, in UTC; empty for 0 and for what is no time."""
+    """Formats milliseconds since 1970 as a UTC time; empty for 0, "unreadable" for an invalid time."""
     if not ms:
         return ""
     try:

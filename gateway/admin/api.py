@@ -1,4 +1,4 @@
-"""The admin API as one application, with its own errors and OpenAPI at `openapi.json`."""
+"""The admin API as a FastAPI application, with its own error format, and OpenAPI at `openapi.json`."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from pydantic import BaseModel
 from access.callers.errors import Conflict, NotFound
 from gateway import __version__
 from gateway.admin.auth import AuthMiddleware
-from gateway.admin.callers import callers
-from gateway.admin.operating import operating
-from gateway.admin.reading import reading
+from gateway.admin.callers import caller_routes
+from gateway.admin.operating import operations_routes
+from gateway.admin.reading import reading_routes
 
 if TYPE_CHECKING:
     from gateway.admin.service import AdminService
 
 
 class ErrorBody(BaseModel):
-    """What is wrong: `code` for programs, `message` for people."""
+    """The error: `code` for programs, `message` for people."""
 
     code: str
     message: str
 
 
 class ErrorResponse(BaseModel):
-    """The body of every answer that is an error."""
+    """The body of every error response."""
 
     error: ErrorBody
 
 
 class _AdminApp(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """As FastAPI makes it, with the key, and without the answer that it thinks wrong input gets."""
+        """FastAPI's schema, with the key, and without FastAPI's default response for invalid input (422)."""
         if self.openapi_schema is None:
             schema = super().openapi()
             schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
@@ -48,8 +48,8 @@ class _AdminApp(FastAPI):
         return self.openapi_schema or {}
 
 
-def admin_api(plane: AdminService) -> FastAPI:
-    """To be mounted at `/admin`, or served by itself."""
+def admin_api(service: AdminService) -> FastAPI:
+    """Creates the app, to be mounted at `/admin` or served separately."""
     app = _AdminApp(
         title="Gatehouse admin",
         servers=[{"url": "/admin"}],
@@ -60,38 +60,38 @@ def admin_api(plane: AdminService) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.add_middleware(AuthMiddleware, plane=plane, refuse=_http_error)
-    for routes in (callers(plane), reading(plane), operating(plane)):
+    app.add_middleware(AuthMiddleware, service=service, refuse=_http_error)
+    for routes in (caller_routes(service), reading_routes(service), operations_routes(service)):
         app.include_router(routes, prefix="/v1")
-    # Who has no key learns nothing, not even what there is.
+    # Callers without a key must not see which endpoints exist.
     app.add_api_route(
-        "/openapi.json", app.openapi, dependencies=[Depends(plane.needs("viewer"))], include_in_schema=False
+        "/openapi.json", app.openapi, dependencies=[Depends(service.needs("viewer"))], include_in_schema=False
     )
     for status in _CODES:
         app.add_exception_handler(status, _http_error)
     app.add_exception_handler(RequestValidationError, _wrong_input)
-    kinds: list[type[Exception]] = [NotFound, Conflict, ValueError, *_outages(plane)]
+    kinds: list[type[Exception]] = [NotFound, Conflict, ValueError, *_database_errors(service)]
     for kind in kinds:
         app.add_exception_handler(kind, _failed)
     return app
 
 
-def _outages(plane: AdminService) -> list[type[Exception]]:
-    """What a database that is gone may raise; its packages are there only where there is one."""
-    found: list[type[Exception]] = [OSError, TimeoutError]
-    if plane.config().server.database is not None:
+def _database_errors(service: AdminService) -> list[type[Exception]]:
+    """The exceptions of an unreachable database; its packages are installed only if one is configured."""
+    errors: list[type[Exception]] = [OSError, TimeoutError]
+    if service.config().server.database is not None:
         with contextlib.suppress(ImportError):
             from sqlalchemy.exc import SQLAlchemyError
 
-            found.append(SQLAlchemyError)
+            errors.append(SQLAlchemyError)
         with contextlib.suppress(ImportError):
             from asyncpg import InterfaceError, PostgresError  # type: ignore[import-untyped]
 
-            found += [InterfaceError, PostgresError]
-    return found
+            errors += [InterfaceError, PostgresError]
+    return errors
 
 
-def _told(status: int, code: str, message: str) -> Response:
+def _error_response(status: int, code: str, message: str) -> Response:
     return JSONResponse({"error": {"code": code, "message": message}}, status)
 
 
@@ -110,24 +110,25 @@ _CODES = {
 
 async def _http_error(_: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 500)
-    answer = _told(status, _CODES.get(status, "error"), str(getattr(error, "detail", "Something went wrong")))
-    answer.headers.update(getattr(error, "headers", None) or {})
-    return answer
+    message = str(getattr(error, "detail", "The gateway had an internal error"))
+    response = _error_response(status, _CODES.get(status, "error"), message)
+    response.headers.update(getattr(error, "headers", None) or {})
+    return response
 
 
 async def _wrong_input(_: Request, error: Exception) -> Response:
     problems = error.errors() if isinstance(error, RequestValidationError) else []
-    # Without the input: it may be somebody's key.
-    told = "; ".join(f"{'.'.join(map(str, each['loc'][1:])) or each['loc'][0]}: {each['msg']}" for each in problems)
-    return _told(400, "invalid_request", told[:1000])
+    # Without the input, because it may contain a key.
+    message = "; ".join(f"{'.'.join(map(str, each['loc'][1:])) or each['loc'][0]}: {each['msg']}" for each in problems)
+    return _error_response(400, "invalid_request", message[:1000])
 
 
 async def _failed(_: Request, error: Exception) -> Response:
     if isinstance(error, NotFound):
-        return _told(404, "not_found", str(error))
+        return _error_response(404, "not_found", str(error))
     if isinstance(error, Conflict):
-        return _told(409, "conflict", str(error))
+        return _error_response(409, "conflict", str(error))
     if isinstance(error, ValueError):
-        return _told(400, "invalid_request", str(error))
-    structlog.get_logger().error("the admin API's database failed", problem=type(error).__name__)
-    return _told(503, "unavailable", "The database can't be reached")
+        return _error_response(400, "invalid_request", str(error))
+    structlog.get_logger().error("admin API: database failed", problem=type(error).__name__)
+    return _error_response(503, "unavailable", "The database is unreachable")

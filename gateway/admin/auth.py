@@ -1,4 +1,4 @@
-"""Before the admin API's routes: who has no key is refused before anything he sends is read or looked up."""
+"""Authentication before the admin API's routes: a request without a key is refused before its body is read."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
     from gateway.admin.service import AdminService
 
-# Bodies are names and options; nothing that an administrator says is longer.
+# Bodies contain names and options, so this limit is sufficient.
 MAX_BODY = 1_000_000
 
 
 class AuthMiddleware:
-    """ASGI middleware: the actor is `request.state.actor` behind it."""
+    """ASGI middleware that sets `request.state.actor`."""
 
     def __init__(
-        self, app: ASGIApp, plane: AdminService, refuse: Callable[[Request, Exception], Awaitable[Response]]
+        self, app: ASGIApp, service: AdminService, refuse: Callable[[Request, Exception], Awaitable[Response]]
     ) -> None:
-        """`refuse` writes an error's answer."""
+        """`refuse` creates the response for an error."""
         self._app = app
-        self._plane = plane
+        self._service = service
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,12 +36,14 @@ class AuthMiddleware:
             return
         request = Request(scope)
         try:
-            request.state.actor = self._plane.identify(request)
+            request.state.actor = self._service.identify(request)
             if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-                raise HTTPException(415, "Packed bodies are not read here", {"accept-encoding": "identity"})
+                raise HTTPException(
+                    415, "Compressed bodies are not supported: send it uncompressed", {"accept-encoding": "identity"}
+                )
         except HTTPException as error:
-            answer = await self._refuse(request, error)
-            await answer(scope, receive, send)
+            response = await self._refuse(request, error)
+            await response(scope, receive, send)
             return
         await self._app(scope, _bounded(receive), send)
 

@@ -1,4 +1,4 @@
-"""What the admin API works on, and who may use it."""
+"""The state behind the admin API, and its access control."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _ROLES: tuple[Role, ...] = ("viewer", "admin", "owner")
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """An administrator, by the name of the key in the configuration."""
+    """An administrator, identified by the key's name in the configuration."""
 
     name: str
     role: Role
 
 
 class AdminService:
-    """One process's. `config` gives what serves now, so keys and roles follow a reload."""
+    """The admin state of one process. `config` returns the active config, so keys and roles follow a reload."""
 
     def __init__(self, runtime: Runtime, config: Callable[[], Config], reload: Callable[[], Awaitable[bool]]) -> None:
         self.runtime = runtime
@@ -40,54 +40,54 @@ class AdminService:
         self._administration: Administration | None = None
 
     def needs(self, role: Role) -> Callable[[Request], Actor]:
-        """A dependency that lets in who has this role or a higher one, behind the `Door`."""
+        """A FastAPI dependency that requires this role or a higher one. `AuthMiddleware` sets the actor."""
 
-        def let_in(request: Request) -> Actor:
+        def require_role(request: Request) -> Actor:
             actor: Actor = request.state.actor
             if _ROLES.index(actor.role) < _ROLES.index(role):
-                structlog.get_logger().warning("an administrator was refused", problem="role", actor=actor.name)
-                raise HTTPException(403, f"This needs the role {role}; the key {actor.name} has the role {actor.role}")
+                structlog.get_logger().warning("admin request refused", problem="role", actor=actor.name)
+                raise HTTPException(403, f"This requires the role {role}; the key {actor.name} has {actor.role}")
             return actor
 
-        return let_in
+        return require_role
 
     def database(self) -> Database:
-        """Raises 409 where there is none."""
-        found = self.runtime.resources.accounts.database
-        if found is None:
-            raise HTTPException(409, "There is no database: set server.database, and start again")
-        return found
+        """The database. Raises 409 without one."""
+        database = self.runtime.resources.accounts.database
+        if database is None:
+            raise HTTPException(409, "There is no database: set server.database and restart")
+        return database
 
     def administration(self) -> Administration:
-        """Raises 409 where there is no database."""
+        """The administration. Raises 409 without a database."""
         database = self.database()
         if self._administration is None:
             self._administration = Administration(self.config, database)
         return self._administration
 
     async def record(self, actor: Actor, action: str, subject: str, detail: dict[str, object]) -> None:
-        """Into the audit, where there is one; into the log in any case."""
-        structlog.get_logger().info("administrated", actor=actor.name, action=action, subject=subject)
+        """Writes to the log and, if there is one, to the audit log."""
+        structlog.get_logger().info("admin action", actor=actor.name, action=action, subject=subject)
         audit = self.runtime.resources.accounts.audit
         if audit is not None:
             await audit.record(actor.name, action, subject, detail)
 
     def identify(self, request: Request) -> Actor:
-        """Who asks. Raises `HTTPException`."""
+        """Identifies the administrator. Raises `HTTPException`."""
         admin = self.config().admin
         if not admin.keys:
             raise HTTPException(404, "Not Found")
-        where = request.client.host if request.client is not None else ""
-        if admin.networks and not within(where, map(ipaddress.ip_network, admin.networks)):
-            structlog.get_logger().warning("an administrator was refused", problem="network", address=where)
-            raise HTTPException(403, "The admin API may not be used from where the request comes from")
+        address = request.client.host if request.client is not None else ""
+        if admin.networks and not within(address, map(ipaddress.ip_network, admin.networks)):
+            structlog.get_logger().warning("admin request refused", problem="network", address=address)
+            raise HTTPException(403, "The admin API does not accept requests from this address (admin.networks)")
         if len(request.headers.getlist("authorization")) > 1:
-            raise HTTPException(400, "There are two authorization headers")
+            raise HTTPException(400, "The request contains two authorization headers: send one")
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        shown = hash_key(key.strip()) if scheme.lower() == "bearer" and key.strip() else ""
-        # Hashes are compared, and those tell nobody who guesses how near he is.
-        found = next(((name, each) for name, each in admin.keys.items() if each.key.digest() == shown), None)
-        if found is None:
-            structlog.get_logger().warning("an administrator was refused", problem="key", address=where)
+        key_hash = hash_key(key.strip()) if scheme.lower() == "bearer" and key.strip() else ""
+        # Compares hashes, so that timing reveals nothing about a guessed key.
+        match = next(((name, each) for name, each in admin.keys.items() if each.key.digest() == key_hash), None)
+        if match is None:
+            structlog.get_logger().warning("admin request refused", problem="key", address=address)
             raise HTTPException(401, "Send an admin key: authorization: Bearer ...", {"www-authenticate": "Bearer"})
-        return Actor(found[0], found[1].role)
+        return Actor(match[0], match[1].role)

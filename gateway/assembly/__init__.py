@@ -1,1 +1,1 @@
-"""The composition root: a configuration and what outlives a reload become an engine."""
+"""The composition root: builds an engine from a configuration and the resources that survive a reload."""

@@ -1,4 +1,4 @@
-"""The composition root: a config becomes an engine. The only place that knows both configs and concrete classes."""
+"""The composition root: builds an engine from a config. Only this module imports both configs and concrete classes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from access.callers.directory import CallerDirectory, key_sets
 from access.callers.keys import TokenCallers
-from access.ledger.pricing import learn_prices, prices_of
+from access.ledger.pricing import preload_prices, prices_of
 from contract.caller import Caller
 from gateway.assembly.providers import build_providers
-from gateway.engine.absent import NO_CACHE, NO_CONTEXT, NO_GUARDS, NO_ROUTING, NO_TOOLS
 from gateway.engine.background_calls import BackgroundCalls
+from gateway.engine.noop_phases import NO_CACHE, NO_CONTEXT, NO_GUARDS, NO_ROUTING, NO_TOOLS
 from gateway.engine.pipeline import NO_QUOTA, Pipeline, Route
 from gateway.engine.runtime import Engine
 from router.dispatch import Dispatcher
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 
 async def build(config: Config, resources: Resources) -> Engine:
-    """An engine for `config`, whole; nothing is left behind when it fails."""
-    egress = resources.egress = config.way_out
+    """A complete engine for `config`; a failure leaves nothing open."""
+    egress = resources.egress = config.outbound
     async with AsyncExitStack() as stack:
         providers = await build_providers(config, resources, stack)
         retrieval = await _retrieval(config, resources, stack)
@@ -50,15 +50,15 @@ async def build(config: Config, resources: Resources) -> Engine:
         directory = CallerDirectory(config, resources.accounts.keys)
         quota = resources.accounts.quota(config, prices)
         keys = directory.key_ring(_tokens(config, directory, resources))
-        asides = BackgroundCalls(dispatcher, quota, prices, resources.accounts.finished)
-        limits = NO_QUOTA if quota.limits_nothing and keys.limits_nobody else quota
-        pipeline = Pipeline(routes, keys, dispatcher, pipelines, asides, limits)
+        background_calls = BackgroundCalls(dispatcher, quota, prices, resources.accounts.finished)
+        limits = NO_QUOTA if quota.has_no_limits and keys.has_no_limits else quota
+        pipeline = Pipeline(routes, keys, dispatcher, pipelines, background_calls, limits)
         owned = stack.pop_all()
-    _bind(resources, routes, asides)
+    _bind(resources, routes, background_calls)
     answers = caches.all() if caches is not None else {}
-    learning = asyncio.create_task(asyncio.to_thread(learn_prices, config, prices))
-    resources.keep(learning)
-    # Nothing fails from here on: a config that is refused leaves no trace.
+    learning = asyncio.create_task(asyncio.to_thread(preload_prices, config, prices))
+    resources.hold_task(learning)
+    # Nothing can fail after this point, so a rejected config has no effect.
     resources.accounts.follow(directory, quota)
     resources.accounts.egress = egress
     return Engine(
@@ -78,11 +78,11 @@ async def build(config: Config, resources: Resources) -> Engine:
     )
 
 
-def _bind(resources: Resources, routes: Mapping[str, Route], asides: BackgroundCalls) -> None:
-    """Sources ask their embedding models through this engine from now on."""
+def _bind(resources: Resources, routes: Mapping[str, Route], background_calls: BackgroundCalls) -> None:
+    """Makes sources call their embedding models through this engine."""
     for name, embedder in resources.provider_embedders():
         if (route := routes.get(name)) is not None:
-            embedder.bind(partial(asides.embed, route.policy))
+            embedder.bind(partial(background_calls.embed, route.policy))
 
 
 def _pipeline(
@@ -161,7 +161,7 @@ def _guards(config: Config, pipeline: PipelineConfig, resources: Resources) -> G
 
 
 def _tokens(config: Config, directory: CallerDirectory, resources: Resources) -> TokenCallers | None:
-    """Identity providers, asked over the network only when a token comes."""
+    """The identity providers; their keys are fetched only when a token arrives."""
     if not config.identity:
         return None
     from access.callers.jwt import Issuer, TokenVerifier, looks_like_token
@@ -170,7 +170,7 @@ def _tokens(config: Config, directory: CallerDirectory, resources: Resources) ->
     outbound, egress = resources.pools.identity_calls, resources.egress
 
     async def get(url: str) -> bytes:
-        # The operator has named the issuer: it may well be in one's own network.
+        # The operator has configured the issuer, so it may be in the private network.
         async with outbound.open(Call(url, 5.0, private=True, egress=egress), url) as answer:
             if answer.status != 200:
                 raise OSError(f"it answered {answer.status}")

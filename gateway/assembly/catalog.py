@@ -1,7 +1,7 @@
-"""What exists, by name: the only list of components, each imported when a config asks for it.
+"""The only list of components, by name. Each is imported when a config uses it.
 
-A new component is one line here. Packages that are installed beside Gatehouse add theirs by entry points of the groups
-`gatehouse.<seam>`; `gatehouse plugins` prints all.
+A new component needs one line here. Other installed packages add components with entry points in the groups
+`gatehouse.<seam>`; `gatehouse plugins` lists all.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SEAMS = {
             "keywords": "guardrails.keywords:KeywordsConfig",
             "injection": "guardrails.injection:InjectionConfig",
             "topic": "guardrails.topics:TopicConfig",
-            "format": "guardrails.judges.form:FormatConfig",
+            "format": "guardrails.judges.format:FormatConfig",
             "complete": "guardrails.judges.complete:CompleteConfig",
             "prompt_leak": "guardrails.prompt_leak:PromptLeakConfig",
             "judge": "guardrails.judges.model:JudgeConfig",
@@ -79,8 +79,8 @@ DIALECTS = {
     "anthropic": "gateway.dialects.anthropic:AnthropicMessages",
     "gemini": "gateway.dialects.gemini_generate:GeminiGenerate",
 }
-# By the vendor whose API it is, which an app's `surfaces` names; the first is meant where nothing tells. What is
-# Gatehouse's own comes last: `/v1/models` takes what is no vendor's path.
+# By vendor, as in an app's `surfaces`; the first vendor is the default. Gatehouse's own surfaces come last, because
+# `/v1/models` matches the paths that no vendor has.
 SURFACES = {
     "openai": ("gateway.surfaces.openai:OpenAISurface",),
     "anthropic": ("gateway.surfaces.anthropic:AnthropicSurface",),
@@ -95,7 +95,7 @@ KINDS = Kinds(SEAMS, {"surfaces": [vendor for vendor in SURFACES if vendor]})
 
 
 def dialect(name: str) -> Dialect:
-    """The dialect called `name`, or, of another package, the one at `module:Class`. Raises `ValueError`."""
+    """The dialect `name`, or another package's dialect at `module:Class`. Raises `ValueError`."""
     place = name if ":" in name else DIALECTS.get(name)
     if place is None:
         raise ValueError(f"there is no dialect {name}: add it to DIALECTS in gateway/assembly/catalog.py")
@@ -103,11 +103,11 @@ def dialect(name: str) -> Dialect:
 
 
 def surfaces() -> list[Any]:
-    """The classes of all surfaces, in the order in which their paths are looked through."""
+    """The classes of all surfaces, in the order in which their paths are matched."""
     return [load(place) for places in SURFACES.values() for place in places]
 
 
 def load(place: str) -> Any:
-    """What stands at `module:name`."""
+    """Imports the object at `module:name`."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -1,4 +1,4 @@
-"""The configuration with the kinds of components that there are: `config` read with the catalog."""
+"""Reads the configuration with the catalog's kinds of components."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The providers of a config, and what each is made with."""
+"""Builds the providers of a config."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Parts:
 
 
 async def build_providers(config: Config, resources: Resources, stack: AsyncExitStack) -> dict[str, Provider]:
-    """All of them, by name. `stack` closes them."""
+    """All providers by name. `stack` closes them."""
     parts = Parts(resources, stack)
     providers = {}
     for name, each in config.providers.items():

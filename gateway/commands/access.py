@@ -259,7 +259,7 @@ def _tell_kept_aside(settings: Config) -> None:
     from config.folders import data_folder
 
     aside = SetAsideLines(data_folder(settings.server) / "journal")
-    aside.look()
+    aside.refresh()
     if aside.lines:
         told = f"{aside.lines} lines of journals of this machine can't be read, and are in no sum"
         typer.echo(f"{told}: {aside.where}", err=True)

@@ -28,7 +28,7 @@ def advise(config: Config, places: SourcePositions) -> list[Problem]:
         *_without_a_price(config),
         *_prices_of_nothing(config),
         *_of_components(config),
-        *first_mistakes(config, places.spots),
+        *first_mistakes(config, places.nodes),
     ]
     problems = {places.problem(path, message, cure) for path, message, cure in remarks}
     return sorted(problems, key=lambda each: (each.line, each.column, each.message))
@@ -62,12 +62,12 @@ def cure_of_price(config: Config, target: str) -> str:
 
 def _like(config: Config, target: str) -> str:
     """The entry of the list that ships which is nearest by its name."""
-    from config.price_list import like
+    from config.price_list import nearest_model
 
     provider, _, model = target.partition("/")
     found = config.providers.get(provider)
     vendor = found.models_of if found is not None else ""
-    close = like(model, vendor) if vendor and not getattr(found, "trusted", False) else ""
+    close = nearest_model(model, vendor) if vendor and not getattr(found, "trusted", False) else ""
     return f"{vendor}/{close}" if close else ""
 
 

@@ -175,13 +175,13 @@ def plugins(as_json: JsonOption = False) -> None:
 @app.command()
 def plan(model: str, file: FileOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Print the path that a request for MODEL takes."""
-    from access.ledger.pricing import left_out
+    from access.ledger.pricing import unpriced_targets
     from gateway.commands.plan import draw_plan
     from gateway.commands.plan import plan as plan_path
 
     config = load_config(file)
     try:
-        made = plan_path(config, model, partial(left_out, config))
+        made = plan_path(config, model, partial(unpriced_targets, config))
     except LookupError as error:
         fail(str(error.args[0]))
     if as_json:
@@ -315,7 +315,9 @@ def eval_retrieval(
 @eval_commands.command("cache")
 def eval_cache(
     pairs: Annotated[Path, typer.Argument(help="Questions that are the same, in pairs.", exists=True)],
-    wrong_hits: Annotated[float, typer.Option(help="The share of wrong hits that is allowed.")] = 0.01,
+    max_false_hit_rate: Annotated[
+        float, typer.Option("--max-false-hit-rate", "--wrong-hits", help="The largest share of false hits.")
+    ] = 0.01,
     chart: Annotated[Path | None, typer.Option(help="Draw it into this SVG file.")] = None,
 ) -> None:
     """How often a cache that goes by meaning would be right, and how often wrong, on pairs and near misses of them."""
@@ -324,7 +326,7 @@ def eval_cache(
     from gateway.commands.eval_cache import measure
 
     try:
-        report = asyncio.run(measure(pairs, wrong_hits))
+        report = asyncio.run(measure(pairs, max_false_hit_rate))
     except ValueError as error:
         fail(str(error))
     report.show()

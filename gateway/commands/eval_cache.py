@@ -18,7 +18,7 @@ import typer
 
 from cache.semantic.learner import LOWEST, START
 from cache.semantic.near_misses import near_misses
-from cache.semantic.nearest import LEAST_COSINE
+from cache.semantic.nearest import MIN_COSINE
 from cache.semantic.verifier import likelihood
 from cache.semantic.verify import disagreement
 from gateway.engine.resources import Resources
@@ -52,10 +52,10 @@ class JudgedPair(msgspec.Struct, frozen=True):
 
 
 class CacheReport(msgspec.Struct, frozen=True):
-    """All pairs, with the threshold that a bound of wrong hits allows."""
+    """All pairs, with the threshold that a bound of false hits allows."""
 
     judged: list[JudgedPair]
-    wrong_hits: float
+    max_false_hit_rate: float
     threshold: float
     microseconds: float
 
@@ -65,12 +65,15 @@ class CacheReport(msgspec.Struct, frozen=True):
         return sum(not each.reason and each.likelihood >= threshold for each in those), len(those)
 
     def show(self) -> None:
-        """Prints it for people: hits by threshold, wrong hits by kind of near miss, what the gates refused."""
+        """Prints it for people: hits by threshold, false hits by kind of near miss, what the gates refused."""
         rows = []
-        for name, threshold in ((f"at most {self.wrong_hits:.1%} wrong hits", self.threshold), ("cold start", START)):
+        for name, threshold in (
+            (f"at most {self.max_false_hit_rate:.1%} false hits", self.threshold),
+            ("cold start", START),
+        ):
             right, wrong = self.hits(threshold, same=True), self.hits(threshold, same=False)
             rows.append((name, f"{threshold:.2f}", *_counted(*right), *_counted(*wrong)))
-        head = ("", "threshold", "right hits", "of", "share", "wrong hits", "of", "share")
+        head = ("", "threshold", "right hits", "of", "share", "false hits", "of", "share")
         show(table(head, rows, 1))
         kinds = dict.fromkeys(each.pair.kind for each in self.judged if not each.pair.same)
         missed = [
@@ -78,7 +81,7 @@ class CacheReport(msgspec.Struct, frozen=True):
             for kind in kinds
         ]
         typer.echo()
-        show(table(("near miss", "wrong hits", "of", "share"), missed, 1))
+        show(table(("near miss", "false hits", "of", "share"), missed, 1))
         reasons: dict[str, int] = {}
         for each in self.judged:
             if each.pair.same and each.reason:
@@ -88,11 +91,11 @@ class CacheReport(msgspec.Struct, frozen=True):
         typer.echo(f"gates: {self.microseconds:.0f} us a pair")
 
     def chart(self) -> str:
-        """Right and wrong hits by the threshold, as SVG."""
+        """Right and false hits by the threshold, as SVG."""
         right = [(step, _ratio(*self.hits(step, same=True))) for step in STEPS]
         wrong = [(step, _ratio(*self.hits(step, same=False))) for step in STEPS]
         mark = {f"{self.threshold:.2f}": (self.threshold, _ratio(*self.hits(self.threshold, same=True)))}
-        series = {"right hits": right, "wrong hits": wrong}
+        series = {"right hits": right, "false hits": wrong}
         return curves("Answers by meaning", "threshold", "share of pairs", series, mark)
 
 
@@ -112,7 +115,7 @@ def read_pairs(path: Path) -> list[Pair]:
     return pairs
 
 
-async def measure(path: Path, wrong_hits: float) -> CacheReport:
+async def measure(path: Path, max_false_hit_rate: float) -> CacheReport:
     """Judges all pairs, and near misses of those that are the same. Raises `ValueError`."""
     pairs = read_pairs(path)
     made = near_misses([each.one for each in pairs if each.same])
@@ -128,21 +131,21 @@ async def measure(path: Path, wrong_hits: float) -> CacheReport:
     started = time.process_time()
     judged = [_judge(each, vectors) for each in pairs]
     microseconds = (time.process_time() - started) / len(pairs) * 1e6
-    return CacheReport(judged, wrong_hits, _threshold(judged, wrong_hits), microseconds)
+    return CacheReport(judged, max_false_hit_rate, _threshold(judged, max_false_hit_rate), microseconds)
 
 
 def _judge(pair: Pair, vectors: dict[str, NDArray[np.float32]]) -> JudgedPair:
     cosine = float(vectors[pair.one] @ vectors[pair.other])
-    if cosine < LEAST_COSINE:
+    if cosine < MIN_COSINE:
         return JudgedPair(pair, "too far apart", 0.0)
     reason = disagreement(pair.one, pair.other)
     return JudgedPair(pair, reason, 0.0 if reason else likelihood(cosine, pair.one, pair.other))
 
 
-def _threshold(judged: Sequence[JudgedPair], wrong_hits: float) -> float:
-    """The lowest with no more wrong hits than that, of all different pairs."""
+def _threshold(judged: Sequence[JudgedPair], max_false_hit_rate: float) -> float:
+    """The lowest with no more false hits than that, of all different pairs."""
     different = [each for each in judged if not each.pair.same]
-    allowed = wrong_hits * len(different)
+    allowed = max_false_hit_rate * len(different)
     for step in STEPS:
         if sum(not each.reason and each.likelihood >= step for each in different) <= allowed:
             return step

@@ -42,7 +42,7 @@ async def ingest(config: Config, name: str, paths: Sequence[Path]) -> IngestRepo
         # What a provider's model embeds costs money here too.
         resources.accounts = await open_ledger(config.server)
         async with opened(config, name, resources) as source:
-            source.tells = False
+            source.logs_failures = False
             report = IngestReport()
             if paths:
                 report = await source.add(_items(paths, _documents(config, name).read.size))
@@ -63,7 +63,7 @@ async def opened(config: Config, name: str, resources: Resources) -> AsyncIterat
     bare = config.model_copy(update={"sources": {}, "tools": {}, "pipelines": {}, "models": models})
     engine = await build(bare, resources)
     source = open_source(
-        name, source_config, place_of(config, name), embedder, readers=resources.readers(), egress=config.way_out
+        name, source_config, place_of(config, name), embedder, readers=resources.readers(), egress=config.outbound
     )
     try:
         await source.open()

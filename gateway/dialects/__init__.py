@@ -1,1 +1,1 @@
-"""Wire formats, one package each, pure."""
+"""Wire formats, one package each. Pure functions and state machines without I/O."""

@@ -1,4 +1,4 @@
-"""The choice of tools in the words of another vendor."""
+"""Translates the choice of tools for another vendor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contract.messages import ChatRequest, Tool, ToolChoice
 
 
 def only_allowed(request: ChatRequest) -> ChatRequest:
-    """The request with those tools only that its choice allows: every vendor understands that."""
+    """The request with only the tools that its choice allows, which every vendor supports."""
     choice = request.tool_choice
     if choice is None or not choice.allowed:
         return request
@@ -22,8 +22,8 @@ def only_allowed(request: ChatRequest) -> ChatRequest:
 
 
 def check_unforced(request: ChatRequest) -> None:
-    """For a request that is sent without tools. Raises `UnsupportedFeature` where a call of one is forced."""
+    """Checks a request that is sent without tools. Raises `UnsupportedFeature` if it forces a tool call."""
     choice = request.tool_choice
     if choice is not None and choice.mode in ("required", "named"):
-        why = "of those that were given none can be sent to this model" if request.tools else "there are none"
-        raise UnsupportedFeature(f"'tool_choice' forces a call of a tool, and {why}", param="tool_choice")
+        reason = "none of the tools can be sent to this model" if request.tools else "the request has no tools"
+        raise UnsupportedFeature(f"'tool_choice' forces a tool call, but {reason}", param="tool_choice")

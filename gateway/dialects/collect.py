@@ -1,4 +1,4 @@
-"""A stream of deltas as one answer: what every writer of whole answers starts from."""
+"""Collects a stream of deltas into one response, for the writers of buffered responses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contract.deltas import ChoiceDelta, Delta, FinishReason, Own, TokenLogprob,
 
 
 class CollectedCall:
-    """A tool call put together from its pieces."""
+    """A tool call, collected from its deltas."""
 
     __slots__ = ("_pieces", "custom", "id", "index", "name", "own", "signature")
 
@@ -26,20 +26,20 @@ class CollectedCall:
         """The JSON text."""
         return "".join(self._pieces)
 
-    def take(self, piece: ToolCallDelta) -> None:
-        """Adds a piece."""
-        self.id = self.id or piece.id
-        self.name = self.name or piece.name
-        self.signature = self.signature or piece.signature
-        self.custom = self.custom or piece.custom
-        if piece.own:
-            self.own = {**(self.own or {}), **piece.own}
-        if piece.arguments:
-            self._pieces.append(piece.arguments)
+    def add(self, delta: ToolCallDelta) -> None:
+        """Adds a delta."""
+        self.id = self.id or delta.id
+        self.name = self.name or delta.name
+        self.signature = self.signature or delta.signature
+        self.custom = self.custom or delta.custom
+        if delta.own:
+            self.own = {**(self.own or {}), **delta.own}
+        if delta.arguments:
+            self._pieces.append(delta.arguments)
 
 
 class CollectedChoice:
-    """One answer. `text` and `reasoning` are joined over all blocks."""
+    """One choice of a response. `text` and `reasoning` are joined over all blocks."""
 
     __slots__ = ("_calls", "_reasoning", "_refusal", "_text", "extra", "finish", "index", "logprobs", "stop_sequence")
 
@@ -56,40 +56,40 @@ class CollectedChoice:
 
     @property
     def text(self) -> str:
-        """All words."""
+        """The complete text."""
         return "".join(self._text)
 
     @property
     def reasoning(self) -> str:
-        """All thoughts."""
+        """The complete reasoning."""
         return "".join(self._reasoning)
 
     @property
     def refusal(self) -> str:
-        """All words of declining."""
+        """The complete refusal."""
         return "".join(self._refusal)
 
     @property
     def tool_calls(self) -> list[CollectedCall]:
-        """By index."""
+        """The calls by index."""
         return [self._calls[index] for index in sorted(self._calls)]
 
-    def take(self, piece: ChoiceDelta) -> None:
-        """Adds a piece. Lists in `extra` are joined, other values replaced."""
-        if piece.text:
-            self._text.append(piece.text)
-        if piece.reasoning:
-            self._reasoning.append(piece.reasoning)
-        if piece.refusal:
-            self._refusal.append(piece.refusal)
-        for call in piece.tool_calls:
-            self._calls.setdefault(call.index, CollectedCall(call.index)).take(call)
-        self.logprobs += piece.logprobs
-        self.finish = piece.finish or self.finish
-        self.stop_sequence = piece.stop_sequence or self.stop_sequence
-        for key, value in (piece.extra or {}).items():
-            before = self.extra.get(key)
-            self.extra[key] = before + value if isinstance(before, list) and isinstance(value, list) else value
+    def add(self, delta: ChoiceDelta) -> None:
+        """Adds a delta. Lists in `extra` are joined, other values replaced."""
+        if delta.text:
+            self._text.append(delta.text)
+        if delta.reasoning:
+            self._reasoning.append(delta.reasoning)
+        if delta.refusal:
+            self._refusal.append(delta.refusal)
+        for call in delta.tool_calls:
+            self._calls.setdefault(call.index, CollectedCall(call.index)).add(call)
+        self.logprobs += delta.logprobs
+        self.finish = delta.finish or self.finish
+        self.stop_sequence = delta.stop_sequence or self.stop_sequence
+        for key, value in (delta.extra or {}).items():
+            previous = self.extra.get(key)
+            self.extra[key] = previous + value if isinstance(previous, list) and isinstance(value, list) else value
 
 
 class Collector:
@@ -112,12 +112,12 @@ class Collector:
             self.model = self.model or delta.model
             if delta.usage is not None:
                 self.usage = delta.usage
-            for piece in delta.choices:
-                choice = self._choices.get(piece.index)
+            for choice_delta in delta.choices:
+                choice = self._choices.get(choice_delta.index)
                 if choice is None:
-                    choice = self._choices[piece.index] = CollectedChoice(piece.index)
-                choice.take(piece)
+                    choice = self._choices[choice_delta.index] = CollectedChoice(choice_delta.index)
+                choice.add(choice_delta)
 
     def choices(self) -> list[CollectedChoice]:
-        """By index."""
+        """The choices by index."""
         return [self._choices[index] for index in sorted(self._choices)]

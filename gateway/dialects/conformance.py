@@ -1,10 +1,10 @@
-"""What holds for every dialect, as tests: a class of tests derives from `DialectConformance` and names its dialect.
+"""Tests that every dialect must pass. Derive a test class from `DialectConformance` and set its `dialect`.
 
     class TestEcho(DialectConformance):
         dialect = Echo()
         end = b'"done":true'
 
-It needs pytest and hypothesis, which nothing else here does: only tests import this module.
+Only tests may import this module, because it needs pytest and hypothesis.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from contract.messages import (
 from gateway.dialects.collect import Collector
 from gateway.dialects.fitting import FIRST_WORDS
 
-ASKED = ChatRequest(dialect="openai", model="m", messages=(Message("user", (Text("hi"),)),))
+REQUEST = ChatRequest(dialect="openai", model="m", messages=(Message("user", (Text("hi"),)),))
 _KEYS = ("AIzaSyA-0123456789abcdefghijklmnop", "sk-ant-api03-0123456789abcdef", "sk-proj-0123456789abcdef")
-# One test runs for every class that inherits it.
+# Each inheriting class runs every test, so the checks for slowness are off.
 quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.differing_executors])
 
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -48,7 +48,7 @@ json_object = st.dictionaries(words, words | st.integers(-9, 9) | st.booleans(),
 
 @st.composite
 def answers(draw: st.DrawFn) -> list[Delta]:
-    """One choice as any provider may stream it, tool calls interleaved, each of whose arguments is an object."""
+    """One choice as a provider may stream it. Tool calls may be interleaved; their arguments are objects."""
     usage = Usage(draw(st.integers(10, 99)), draw(st.integers(10, 99)), cache_read=draw(st.integers(0, 5)))
     pieces = [ChoiceDelta(reasoning=each) for each in draw(st.lists(words, max_size=2))]
     pieces += [ChoiceDelta(text=each) for each in draw(st.lists(words, max_size=4))]
@@ -62,7 +62,7 @@ def answers(draw: st.DrawFn) -> list[Delta]:
         )
     interleaved: bool = draw(st.booleans())
     if calls and interleaved:
-        # All starts, then all ends.
+        # The starts of all calls, then their ends.
         pieces += [call[0] for call in calls] + [call[1] for call in calls]
     else:
         pieces += [piece for call in calls for piece in call]
@@ -99,7 +99,7 @@ plain = st.builds(Text, words)
 def turns(
     system: Text, users: list[list[Part]], calls: list[ToolCall], results: list[ToolResult]
 ) -> tuple[Message, ...]:
-    """System, then users and assistants in turn; a call is followed by its result."""
+    """A system message, then users and assistants in turn. A call is followed by its result."""
     messages = [Message("system", (system,))]
     for number, parts in enumerate(users):
         messages.append(Message("user", tuple(parts)))
@@ -111,36 +111,36 @@ def turns(
 
 
 def conversations(part: st.SearchStrategy[Part], *, calls: bool = True) -> st.SearchStrategy[tuple[Message, ...]]:
-    """Conversations whose users say such parts."""
-    most = 1 if calls else 0
+    """Conversations whose user messages contain such parts."""
+    max_calls = 1 if calls else 0
     users = st.lists(st.lists(part, min_size=1, max_size=3), max_size=2)
-    return st.builds(turns, plain, users, st.lists(call, max_size=most), st.lists(result, max_size=most))
+    return st.builds(turns, plain, users, st.lists(call, max_size=max_calls), st.lists(result, max_size=max_calls))
 
 
 conversation = conversations(plain | picture | pdf)
 
 
 def content(messages: tuple[Message, ...]) -> list[Any]:
-    """What is said, whoever's turn holds it: dialects merge and split turns."""
-    found: list[Any] = []
+    """The content of the messages, independent of turn boundaries, because dialects merge and split turns."""
+    items: list[Any] = []
     for message in messages:
         for part in message.parts:
             if isinstance(part, Text):
-                # Blanks alone say nothing, and Anthropic refuses them; what then begins may be the assistant's turn.
-                said = part.text.strip() and part.text != FIRST_WORDS
-                found += [("text", message.role, part.text)] if said else []
+                # Blank text is skipped because Anthropic rejects it. A first assistant turn gets a user turn before it.
+                has_text = part.text.strip() and part.text != FIRST_WORDS
+                items += [("text", message.role, part.text)] if has_text else []
             elif isinstance(part, ToolCall):
-                found.append(("call", part.id, part.name, json.loads(part.arguments)))
+                items.append(("call", part.id, part.name, json.loads(part.arguments)))
             elif isinstance(part, ToolResult):
                 texts = [p.text for p in part.parts if isinstance(p, Text) and p.text.strip()]
-                found.append(("result", part.call_id, "".join(texts)))
+                items.append(("result", part.call_id, "".join(texts)))
             else:
-                found.append((type(part).__name__, getattr(part, "data", ""), getattr(part, "media_type", "")))
-    return found
+                items.append((type(part).__name__, getattr(part, "data", ""), getattr(part, "media_type", "")))
+    return items
 
 
 def summary(deltas: list[Delta]) -> Any:
-    """What an answer says, however it was cut into deltas."""
+    """The content of a response, independent of how it is split into deltas."""
     collector = Collector()
     collector.feed(deltas)
     return [
@@ -159,46 +159,47 @@ def summary(deltas: list[Delta]) -> Any:
 
 
 def written(dialect: Dialect, deltas: list[Delta], *, stream: bool) -> bytes:
-    """An answer in the dialect."""
-    asked = msgspec.structs.replace(ASKED, stream=stream, include_usage=True)
-    writer = dialect.reply_writer(asked, reply_id="id-1", raw=False)
+    """A response in the dialect."""
+    request = msgspec.structs.replace(REQUEST, stream=stream, include_usage=True)
+    writer = dialect.reply_writer(request, reply_id="id-1", raw=False)
     return b"".join([writer.feed([delta]) for delta in deltas]) + writer.finish()
 
 
 def read(dialect: Dialect, pieces: list[bytes], *, stream: bool) -> list[Delta]:
-    """The deltas of an answer whose bytes come in such pieces."""
+    """The deltas of a response whose bytes arrive in these pieces."""
     reader = dialect.reply_reader(stream=stream)
     return [delta for piece in pieces for delta in reader.feed(piece)] + reader.finish()
 
 
 def split(data: bytes, places: list[int]) -> list[bytes]:
-    """The data cut at these places, each counted round its end."""
+    """Splits the data at these positions (modulo its length)."""
     edges = [0, *sorted({place % len(data) for place in places}), len(data)]
     return [data[start:end] for start, end in itertools.pairwise(edges)]
 
 
 class DialectConformance:
-    """The tests. What a dialect can't say (tool calls, pictures) its class leaves out of the strategies."""
+    """The tests. A class excludes what its dialect can't express (tool calls, images) from the strategies."""
 
     dialect: ClassVar[Dialect]
     end: ClassVar[bytes]
-    """What begins the dialect's own end of a stream: cut before it, no stream is whole."""
+    """The start of the dialect's end of stream: a stream that ends before it is incomplete."""
     answers: ClassVar[st.SearchStrategy[list[Delta]]] = answers()
-    """What it can say as an answer."""
+    """Responses that the dialect can express."""
     conversation: ClassVar[st.SearchStrategy[tuple[Message, ...]]] = conversation
-    """What it can say as a request."""
+    """Conversations that the dialect can express."""
     tools: ClassVar[st.SearchStrategy[list[Tool]]] = st.lists(tool, max_size=1)
-    """What tools a request of it may have; `st.just([])` for a dialect without any."""
+    """The tools that a request may have; `st.just([])` for a dialect without tools."""
     declares_tools: ClassVar[bool] = False
-    """Whether it wants the tools of earlier turns declared, so that they are where others wrote none."""
+    """Whether the dialect requires declarations for tools of earlier turns, and adds missing ones."""
     embedded: ClassVar[bytes] = b""
-    """An answer to two texts, where the dialect has an embeddings side."""
 
-    def check_whole(self, body: bytes) -> None:
-        """Looks at a whole answer with the vendor's own eyes, such as its SDK's."""
+    """A response with two embeddings, if the dialect has embeddings."""
 
-    def test_its_facts_are_there(self) -> None:
-        """What others look up."""
+    def check_body(self, body: bytes) -> None:
+        """Validates a buffered response, for instance with the vendor's SDK."""
+
+    def test_its_facts_are_set(self) -> None:
+        """The attributes that other components read."""
         dialect = self.dialect
         assert dialect.name
         assert dialect.traced_as.provider
@@ -208,24 +209,24 @@ class DialectConformance:
     @quick
     @given(data=st.data(), places=st.lists(st.integers(0, 9999), max_size=12))
     def test_streams_survive_being_written_split_and_read(self, data: st.DataObject, places: list[int]) -> None:
-        """Any split of the bytes gives the same deltas."""
+        """Any split of the bytes results in the same deltas."""
         deltas = data.draw(self.answers)
         pieces = split(written(self.dialect, deltas, stream=True), places)
         assert summary(read(self.dialect, pieces, stream=True)) == summary(deltas)
 
     @quick
     @given(data=st.data())
-    def test_whole_answers_survive_and_are_the_vendor_s(self, data: st.DataObject) -> None:
-        """Written and read again they say the same."""
+    def test_buffered_responses_survive_and_are_valid(self, data: st.DataObject) -> None:
+        """After a write and a read, the content is the same."""
         deltas = data.draw(self.answers)
         body = written(self.dialect, deltas, stream=False)
-        self.check_whole(body)
+        self.check_body(body)
         assert summary(read(self.dialect, [body], stream=False)) == summary(deltas)
 
     @quick
     @given(data=st.data(), place=st.integers(0, 99_999))
     def test_a_cut_stream_is_never_a_clean_end(self, data: st.DataObject, place: int) -> None:
-        """Wherever it is cut before its own end."""
+        """Wherever it is cut before its end marker."""
         stream = written(self.dialect, data.draw(self.answers), stream=True)
         end = stream.rfind(self.end)
         assert end >= 0
@@ -234,16 +235,16 @@ class DialectConformance:
 
     @quick
     @given(data=st.data(), place=st.integers(0, 99_999))
-    def test_a_cut_body_is_never_a_whole_answer(self, data: st.DataObject, place: int) -> None:
+    def test_a_cut_body_is_never_a_complete_response(self, data: st.DataObject, place: int) -> None:
         """Wherever it is cut."""
         body = written(self.dialect, data.draw(self.answers), stream=False)
         with pytest.raises(UpstreamError):
             read(self.dialect, [body[: place % len(body)]], stream=False)
 
-    def test_the_words_of_a_cut_body_are_known(self) -> None:
-        """They are billed, though nobody gets them: see `WholeBody.words`."""
-        said = [Delta((ChoiceDelta(text="one two three"),)), Delta((ChoiceDelta(finish="stop"),), usage=Usage(1, 3))]
-        body = written(self.dialect, said, stream=False)
+    def test_the_text_of_a_cut_body_is_known(self) -> None:
+        """It is billed although the caller does not get it: see `BufferedBody.text_fields`."""
+        deltas = [Delta((ChoiceDelta(text="one two three"),)), Delta((ChoiceDelta(finish="stop"),), usage=Usage(1, 3))]
+        body = written(self.dialect, deltas, stream=False)
         reader = self.dialect.reply_reader(stream=False)
         reader.feed(body[: body.index(b"two") + 3])
         assert "one two" in (reader.unread() or "")
@@ -251,24 +252,24 @@ class DialectConformance:
     @quick
     @given(data=st.data(), count=st.integers(0, 9))
     def test_a_failed_stream_never_ends_cleanly(self, data: st.DataObject, count: int) -> None:
-        """The dialect's own error event comes in place of the end, and is read as one."""
-        asked = msgspec.structs.replace(ASKED, stream=True, include_usage=True)
-        writer = self.dialect.reply_writer(asked, reply_id="id-1", raw=False)
-        begun = b"".join([writer.feed([delta]) for delta in data.draw(self.answers)[:-2][:count]])
+        """The dialect's error event replaces the end, and is read as an error."""
+        request = msgspec.structs.replace(REQUEST, stream=True, include_usage=True)
+        writer = self.dialect.reply_writer(request, reply_id="id-1", raw=False)
+        start = b"".join([writer.feed([delta]) for delta in data.draw(self.answers)[:-2][:count]])
         with pytest.raises(UpstreamError):
-            read(self.dialect, [begun, writer.fail(ServerFault("It broke"), "req_1")], stream=True)
+            read(self.dialect, [start, writer.fail(ServerFault("It broke"), "req_1")], stream=True)
 
     @quick
     @given(data=st.data())
-    def test_a_sign_of_life_means_nothing(self, data: st.DataObject) -> None:
-        """It may stand before a stream, as it does while a provider thinks."""
+    def test_a_keep_alive_has_no_content(self, data: st.DataObject) -> None:
+        """It may come before a stream, while a provider is silent."""
         deltas = data.draw(self.answers)
         stream = written(self.dialect, deltas, stream=True)
         assert summary(read(self.dialect, [self.dialect.sign_of_life, stream], stream=True)) == summary(deltas)
 
     @quick
     @given(data=st.binary(max_size=300), stream=st.booleans())
-    def test_any_bytes_are_an_answer_or_an_upstream_error(self, data: bytes, stream: bool) -> None:
+    def test_any_bytes_are_a_response_or_an_upstream_error(self, data: bytes, stream: bool) -> None:
         """Nothing else is raised, whatever a provider sends."""
         with contextlib.suppress(UpstreamError):
             read(self.dialect, [data], stream=stream)
@@ -292,12 +293,12 @@ class DialectConformance:
     @pytest.mark.parametrize("origin", ["openai", "anthropic", "gemini", ""])
     @quick
     @given(data=st.data())
-    def test_a_conversation_says_the_same_whoever_asked(self, origin: str, data: st.DataObject) -> None:
-        """`origin` is the dialect that it was read in; empty for this one."""
+    def test_a_conversation_of_any_dialect_keeps_its_content(self, origin: str, data: st.DataObject) -> None:
+        """`origin` is the dialect of the conversation; empty for this dialect."""
         messages, tools = data.draw(self.conversation), tuple(data.draw(self.tools))
         origin = origin or self.dialect.name
-        asked = ChatRequest(dialect=origin, model="m", messages=messages, tools=tools, max_tokens=50)
-        wire = self.dialect.write_request(asked, WireOptions("m", stream=True))
+        request = ChatRequest(dialect=origin, model="m", messages=messages, tools=tools, max_tokens=50)
+        wire = self.dialect.write_request(request, WireOptions("m", stream=True))
         got = self.dialect.read_request(wire.body, InboundCall("m", stream=True))
         assert content(got.messages) == content(messages)
         names = [each.name for each in tools]
@@ -308,7 +309,7 @@ class DialectConformance:
         assert got.dialect == self.dialect.name
 
     def test_no_key_reaches_the_caller_in_an_error(self) -> None:
-        """Some vendors repeat it."""
+        """Some vendors repeat the key in an error."""
         for secret in (
             "AIzaSyA-0123456789abcdefghijklmnop",
             "sk-ant-api03-0123456789abcdef",
@@ -319,12 +320,12 @@ class DialectConformance:
                 assert secret not in self.dialect.read_error(400, {}, json.dumps(error).encode()).message
 
     def test_deeply_nested_errors_are_errors(self) -> None:
-        """However deep."""
+        """Whatever the depth."""
         body = b'{"error":' + b"[" * 50_000 + b"]" * 50_000 + b"}"
         assert isinstance(self.dialect.read_error(500, {}, body), UpstreamError)
 
     def test_an_error_says_what_happened(self) -> None:
-        """As bytes that name it, and that the dialect reads as an error again."""
+        """The body contains the message, and the dialect reads it as an error again."""
         body = self.dialect.write_error(InvalidRequest("The teapot is empty"), "req_1")
         assert b"The teapot is empty" in body
         assert "The teapot is empty" in self.dialect.read_error(400, {}, body).message
@@ -332,12 +333,12 @@ class DialectConformance:
     @quick
     @given(data=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
     def test_embeddings_are_written_and_read(self, data: bytes) -> None:
-        """Where there is such a side."""
+        """If the dialect has embeddings."""
         side = self.dialect.embeddings
         if side is None:
             return
-        asked = EmbeddingRequest(dialect=self.dialect.name, model="m", texts=("a", "b"))
-        wire = side.write_embed_request(asked, WireOptions("m", stream=False))
+        request = EmbeddingRequest(dialect=self.dialect.name, model="m", texts=("a", "b"))
+        wire = side.write_embed_request(request, WireOptions("m", stream=False))
         assert wire.path.startswith("/")
         assert json.loads(wire.body)
         assert len(side.read_embed_reply(self.embedded).vectors) == 2

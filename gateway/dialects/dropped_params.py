@@ -1,4 +1,4 @@
-"""What a dialect could not say of a request: refused or dropped by policy, and recorded."""
+"""Request fields that a dialect can't express: refused or dropped by policy, and recorded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from contract.endpoint import Unsupported
 
 
-# What does not change the answer.
+# Fields that do not change the response.
 _HARMLESS = {
-    "cache_control": "the target keeps prompts by itself, or not at all",
+    "cache_control": "the target caches prompts automatically or not at all",
     "thoughtSignature": "only Google reads it",
 }
-# Fields at the value that they have when nobody names them, and that asks for what every target does anyway.
+# The default values of fields: setting a field to its default has no effect, so nothing is dropped.
 _DEFAULTS = {
     "responseModalities": ["TEXT"],
     "modalities": ["text"],
@@ -26,35 +26,35 @@ _DEFAULTS = {
     "logit_bias": {},
     "verbosity": "medium",
 }
-# Objects whose fields are asked for one by one.
+# Objects whose fields are recorded one by one.
 _OBJECTS = frozenset(
     {"generationConfig", "thinkingConfig", "toolConfig", "functionCallingConfig", "output_config", "stream_options"}
 )
 
 
 class DroppedParams:
-    """Collects losses while one request is written."""
+    """Collects dropped parameters while a request is written."""
 
-    __slots__ = ("_found", "_policy")
+    __slots__ = ("_dropped", "_policy")
 
     def __init__(self, policy: Unsupported) -> None:
         self._policy = policy
-        self._found: list[DroppedParam] | None = None
+        self._dropped: list[DroppedParam] | None = None
 
     def add(self, field: str, reason: str) -> None:
-        """Something that would change the answer. Raises `UnsupportedFeature` when the policy is to refuse."""
+        """Records a field that would change the response. Raises `UnsupportedFeature` if the policy is to refuse."""
         if self._policy == "refuse":
             raise UnsupportedFeature(f"'{field}' can't be sent to this model: {reason}", param=field)
         self.add_soft(field, reason)
 
     def add_soft(self, field: str, reason: str) -> None:
-        """Something said in other words: recorded, never refused."""
-        if self._found is None:
-            self._found = []
-        self._found.append(DroppedParam(field, reason))
+        """Records a field that was expressed differently or has no effect. Never refused."""
+        if self._dropped is None:
+            self._dropped = []
+        self._dropped.append(DroppedParam(field, reason))
 
     def add_extras(self, extra: dict[str, Any], where: str = "") -> None:
-        """Fields that only the dialect of the request knows. One that is null, or at its default, asks for nothing.
+        """Records fields that only the request's dialect has. Skips a field that is null or has its default value.
 
         Raises `HeldByOtherProvider` for a top-level field (`where` is empty) that refers to state held by a provider.
         """
@@ -66,12 +66,12 @@ class DroppedParams:
             if key in _OBJECTS and isinstance(value, dict):
                 self.add_extras(value, f"{where}{key}.")
             elif key == "mode" and value == "VALIDATED":
-                self.add_soft(where + key, "the model chooses, and its calls are not validated")
+                self.add_soft(where + key, "the model decides whether to call a tool; calls are not validated")
             elif key in _HARMLESS:
                 self.add_soft(where + key, _HARMLESS[key])
             else:
-                self.add(where + key, "unknown to the target's dialect")
+                self.add(where + key, "the target's dialect does not have this field")
 
     def all(self) -> tuple[DroppedParam, ...]:
-        """What was found, in order."""
-        return tuple(self._found) if self._found else ()
+        """The dropped parameters, in order."""
+        return tuple(self._dropped) if self._dropped else ()

@@ -1,8 +1,7 @@
-"""Whether an answer that says that it has ended is whole: the same for every dialect.
+"""Checks whether a response that has ended is complete. The same for every dialect.
 
-A reader reads what its vendor says; here the end is held against what came before it. An answer whose end says that
-something went wrong, that calls a tool without a call, or whose last call is half written, fails: it never passes for
-a whole one.
+The end of a response is compared with its content. A response fails if its finish reason signals an error, if it
+announces a tool call without one, or if its last call is incomplete. It is never treated as complete.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ _MALFORMED = re.compile(r"malformed|invalid|unexpected|too_many|missing", re.IGN
 _FAILED = re.compile(r"error|fail|abort|cancel|time_?out|interrupt|overload|disconnect|unavailable", re.IGNORECASE)
 
 
-# What servers say that speak a vendor's dialect with another's words, or with their own, in small letters: `eos` is
+# Finish reasons of compatible servers that use another vendor's values or their own, in lower case: `eos` is
 # Together's, `eos_token` Hugging Face's, `COMPLETE` Cohere's, `model_length` Mistral's.
-_ELSEWHERE: Mapping[str, FinishReason] = {
+_COMPATIBLE_SERVERS: Mapping[str, FinishReason] = {
     "stop": "stop",
     "eos": "stop",
     "eos_token": "stop",
@@ -45,81 +44,82 @@ _ELSEWHERE: Mapping[str, FinishReason] = {
 
 
 def finish_of(reason: str, known: Mapping[str, FinishReason]) -> FinishReason:
-    """A vendor's reason as ours. One that nobody knows is `other`, unless its words say that something broke."""
-    found = known.get(reason) or _ELSEWHERE.get(reason.lower())
-    if found is not None:
-        return found
+    """Maps a vendor's finish reason. An unknown one is `other`, unless its name suggests an error."""
+    finish = known.get(reason) or _COMPATIBLE_SERVERS.get(reason.lower())
+    if finish is not None:
+        return finish
     if _MALFORMED.search(reason):
         return "malformed"
     return "error" if _FAILED.search(reason) else "other"
 
 
 class Endings:
-    """Watches one reply, of however many choices."""
+    """Checks the ends of all choices of one reply."""
 
     __slots__ = ("_choices",)
 
     def __init__(self) -> None:
         self._choices: dict[int, _Choice] = {}
 
-    def take(self, deltas: list[Delta]) -> list[Delta]:
-        """The deltas, with `stop` as `tool_calls` where a choice has called. Raises `UpstreamError` for a broken end.
+    def check(self, deltas: list[Delta]) -> list[Delta]:
+        """Returns the deltas, with `stop` replaced by `tool_calls` if a choice has calls.
 
-        The error has all of `deltas` before it: they were generated.
+        Raises `UpstreamError` for an inconsistent end. The error's `before` holds all of `deltas`, because they were
+        generated and are billed.
         """
         for place, delta in enumerate(deltas):
             for choice in delta.choices:
                 if choice.finish or choice.tool_calls or choice.extra:
                     try:
-                        deltas[place] = self._take(delta)
+                        deltas[place] = self._check_delta(delta)
                     except UpstreamError as error:
                         error.before = deltas
                         raise
                     break
         return deltas
 
-    def _take(self, delta: Delta) -> Delta:
+    def _check_delta(self, delta: Delta) -> Delta:
         for choice in delta.choices:
             if choice.tool_calls or choice.extra:
-                self._choices.setdefault(choice.index, _Choice()).take(choice)
-        choices = tuple([self._ended(choice) if choice.finish else choice for choice in delta.choices])
-        # The bytes stay: they say the same in the vendor's own way.
+                self._choices.setdefault(choice.index, _Choice()).add(choice)
+        choices = tuple([self._check_end(choice) if choice.finish else choice for choice in delta.choices])
+        # The raw bytes stay: they mean the same in the vendor's format.
         return delta if choices == delta.choices else msgspec.structs.replace(delta, choices=choices)
 
-    def _ended(self, choice: ChoiceDelta) -> ChoiceDelta:
+    def _check_end(self, choice: ChoiceDelta) -> ChoiceDelta:
         finish = choice.finish
         if finish == "error":
-            raise ServerFault("The provider ended its answer with an error")
+            raise ServerFault("The provider ended its response with an error")
         if finish == "malformed":
-            raise MalformedReply("The provider ended its answer as malformed")
+            raise MalformedReply("The provider marked its response as malformed")
         if finish not in ("stop", "tool_calls"):
             return choice
         known = self._choices.get(choice.index)
         if finish == "tool_calls" and known is None:
-            raise MalformedReply("The provider's answer ends with a tool call that is not there")
+            raise MalformedReply("The provider's response ends with a tool call that is missing")
         if known is None or not known.calls:
             return choice
         for pieces in known.calls.values():
-            _check(pieces)
+            _check_arguments(pieces)
         return choice if finish == "tool_calls" else msgspec.structs.replace(choice, finish="tool_calls")
 
 
 class _Choice:
-    """What a choice has called so far. It is also known for what only its own dialect can say: that may be a call."""
+    """The calls of a choice so far. A choice with dialect-specific parts is also tracked: these may be calls."""
 
     __slots__ = ("calls",)
 
     def __init__(self) -> None:
         self.calls: dict[int, list[str]] = {}
 
-    def take(self, choice: ChoiceDelta) -> None:
+    def add(self, choice: ChoiceDelta) -> None:
         for call in choice.tool_calls:
-            # A custom tool's input is no JSON.
+            # A custom tool's input is not JSON.
             self.calls.setdefault(call.index, []).append("" if call.custom else call.arguments)
 
 
-def _check(pieces: list[str]) -> None:
-    """Arguments that are no JSON are the model's own mistake, and its caller's to see; half of them are a cut."""
+def _check_arguments(pieces: list[str]) -> None:
+    """Truncated arguments are an incomplete response. Other invalid JSON is the model's error: the caller gets it."""
     arguments = "".join(pieces)
     if not arguments.strip():
         return
@@ -129,7 +129,7 @@ def _check(pieces: list[str]) -> None:
         value, deep = None, True
     except msgspec.DecodeError as error:
         if "truncated" in str(error):
-            raise IncompleteReply("The provider's answer ends within the arguments of a tool call") from None
+            raise IncompleteReply("The provider's response ends within the arguments of a tool call") from None
         return
     except UnicodeEncodeError:
         return

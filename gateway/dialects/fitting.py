@@ -1,4 +1,4 @@
-"""A request of one dialect made ready for another vendor, before its parts are written: all that has no wire format."""
+"""Prepares a request of one dialect for another vendor, independent of the wire format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.dialects.dropped_params import DroppedParams
     from gateway.dialects.names import NameRule
 
-# Put before a conversation that the assistant begins, for vendors who want the user to begin.
+# Inserted before a conversation that starts with the assistant, for vendors that require a user message first.
 FIRST_WORDS = "(The conversation begins.)"
 JSON_ONLY = "Answer with one JSON object and nothing else: no words before or after it, and no code fence."
 JSON_BY_SCHEMA = (
@@ -27,17 +27,17 @@ JSON_BY_SCHEMA = (
 def fit(
     request: ChatRequest, names: NameRule, ids: NameRule, losses: DroppedParams
 ) -> tuple[ChatRequest, dict[str, str]]:
-    """The request, and the caller's names of tools by those that are sent in their place."""
+    """The request, and a map from the tool names that are sent to the caller's names."""
     request, renamed = fit_names(only_allowed(request), names, losses)
     messages = fit_ids(request.messages, ids)
     return msgspec.structs.replace(request, messages=messages), renamed
 
 
-def fit_stop(stop: tuple[str, ...], most: int, losses: DroppedParams, vendor: str) -> list[str]:
-    """The first stop sequences that the vendor takes; none that is empty."""
-    fits = [each for each in stop if each]
-    if len(fits) < len(stop):
-        losses.add("stop", f"{vendor} takes no empty stop sequence")
-    if len(fits) > most:
-        losses.add("stop", f"{vendor} takes at most {most} stop sequences")
-    return fits[:most]
+def fit_stop(stop: tuple[str, ...], limit: int, losses: DroppedParams, vendor: str) -> list[str]:
+    """The stop sequences that the vendor accepts: at most `limit`, none empty."""
+    valid = [each for each in stop if each]
+    if len(valid) < len(stop):
+        losses.add("stop", f"{vendor} accepts no empty stop sequence")
+    if len(valid) > limit:
+        losses.add("stop", f"{vendor} accepts at most {limit} stop sequences")
+    return valid[:limit]

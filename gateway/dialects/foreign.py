@@ -1,4 +1,4 @@
-"""What an answer holds that the caller's dialect has no place for: said in words, or left out with a loss."""
+"""Response content that the caller's dialect can't represent: converted to text, or omitted and recorded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.dialects import google
 
 
 def merge(own: dict[str, Any], written: dict[str, Any]) -> dict[str, Any]:
-    """`written` with what else the provider said at the same places."""
+    """`written`, merged with the provider's other fields (`own`)."""
     merged = {**own, **written}
     for key, value in written.items():
         before = own.get(key)
@@ -21,8 +21,8 @@ def merge(own: dict[str, Any], written: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def words_instead(part: dict[str, Any]) -> str:
-    """One of Gemini's own parts in Markdown; empty for what has no words."""
+def gemini_part_text(part: dict[str, Any]) -> str:
+    """A Gemini part as Markdown; empty if it has no text form."""
     code = part.get("executableCode")
     if isinstance(code, dict):
         language = str(code.get("language") or "").lower()
@@ -35,15 +35,15 @@ def words_instead(part: dict[str, Any]) -> str:
 
 
 class GeneratedImage(msgspec.Struct, frozen=True):
-    """One that a model has made: its media type, its base64, and what Google has signed it with."""
+    """A generated image: its media type, its base64 data, and Google's signature."""
 
     kind: str
     data: str
     signature: str = ""
 
 
-def picture_of(part: dict[str, Any]) -> GeneratedImage | None:
-    """A picture among Gemini's parts."""
+def part_image(part: dict[str, Any]) -> GeneratedImage | None:
+    """The image in a Gemini part, or None."""
     blob = part.get("inlineData")
     if not isinstance(blob, dict) or not isinstance(blob.get("data"), str):
         return None
@@ -54,20 +54,20 @@ def picture_of(part: dict[str, Any]) -> GeneratedImage | None:
     return GeneratedImage(kind, blob["data"], signature if isinstance(signature, str) else "")
 
 
-def pictures_of(images: object) -> list[GeneratedImage]:
-    """The `images` of a message, where OpenRouter and LiteLLM keep them."""
-    found = []
+def message_images(images: object) -> list[GeneratedImage]:
+    """The images in the `images` field of a message, as OpenRouter and LiteLLM write it."""
+    result = []
     for each in images if isinstance(images, list) else ():
         inner = each.get("image_url") if isinstance(each, dict) else None
         url = inner.get("url") if isinstance(inner, dict) else None
         kind, data = media.split_data_url(url) if isinstance(url, str) else ("", "")
         if data:
-            found.append(GeneratedImage(kind, data, google.take(each.get("extra_content"))[0]))
-    return found
+            result.append(GeneratedImage(kind, data, google.split_signature(each.get("extra_content"))[0]))
+    return result
 
 
-def kind_of(part: dict[str, Any]) -> str:
-    """The name of what a part or block of a vendor's own holds."""
+def part_kind(part: dict[str, Any]) -> str:
+    """The type name of a vendor-specific part or block."""
     kind = part.get("type")
     if isinstance(kind, str):
         return kind
@@ -75,7 +75,7 @@ def kind_of(part: dict[str, Any]) -> str:
 
 
 class OmittedParts:
-    """What of an answer could not be written: once each."""
+    """Records the types of response content that could not be written, once each."""
 
     __slots__ = ("losses",)
 
@@ -83,22 +83,22 @@ class OmittedParts:
         self.losses: list[DroppedParam] = []
 
     def add(self, kind: str, reason: str) -> None:
-        """`kind` is what it was, such as `server_tool_use`."""
+        """`kind` is the type of the content, such as `server_tool_use`."""
         field = f"answer.{kind}"
         if all(each.field != field for each in self.losses):
             self.losses.append(DroppedParam(field, reason))
 
 
-def note_for(kinds: list[str]) -> str:
-    """Stands for an answer that would be empty without what could not be written."""
-    return f"[The answer holds only what this API can't express: {', '.join(dict.fromkeys(kinds))}]"
+def omission_note(kinds: list[str]) -> str:
+    """The text of a response that would be empty because all its content was omitted."""
+    return f"[The response contains only content that this API can't express: {', '.join(dict.fromkeys(kinds))}]"
 
 
-def plain_words(part: Opaque) -> str:
-    """The words of a request's part that only its own dialect has; empty where it has none."""
+def opaque_text(part: Opaque) -> str:
+    """The text of a dialect-specific part of a request; empty if it has none."""
     value = part.value
     if part.dialect == "gemini":
-        return words_instead(value).strip()
+        return gemini_part_text(value).strip()
     if part.dialect != "anthropic":
         return ""
     kind, source = value.get("type"), value.get("source")
@@ -110,12 +110,12 @@ def plain_words(part: Opaque) -> str:
     title = value.get("title")
     if isinstance(content, list):
         content = "\n".join(str(each.get("text") or "") for each in content if isinstance(each, dict))
-    words = [each for each in (title, source, content) if isinstance(each, str) and each]
-    return "\n".join(words)
+    texts = [each for each in (title, source, content) if isinstance(each, str) and each]
+    return "\n".join(texts)
 
 
-def refuse_files(part: Opaque) -> None:
-    """Raises `UnsupportedFeature` for a picture that only its vendor keeps."""
+def refuse_stored_files(part: Opaque) -> None:
+    """Raises `UnsupportedFeature` for an image that is stored at its vendor."""
     source = part.value.get("source")
     if isinstance(source, dict) and source.get("type") == "file":
         raise media.refuse_file("messages[].content[].source.file_id", "a file by its id")

@@ -1,4 +1,4 @@
-"""Thought signatures where Google's OpenAI-compatible endpoint keeps them.
+"""Thought signatures in the fields of Google's OpenAI-compatible endpoint.
 
 `extra_content: {"google": {"thought_signature": "..."}}` at a tool call or a message
 (https://ai.google.dev/gemini-api/docs/thought-signatures).
@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 
-def take(content: object) -> tuple[str, dict[str, Any] | None]:
-    """(signature, what else the `extra_content` holds)."""
+def split_signature(content: object) -> tuple[str, dict[str, Any] | None]:
+    """(signature, the rest of the `extra_content`)."""
     if not isinstance(content, dict):
         return "", None
     google = content.get("google")
@@ -22,19 +22,19 @@ def take(content: object) -> tuple[str, dict[str, Any] | None]:
     return signature, {**others, "google": rest} if rest else others or None
 
 
-def give(signature: str, content: object = None) -> dict[str, Any]:
-    """The `extra_content` with a signature; the inverse of `take`."""
+def add_signature(signature: str, content: object = None) -> dict[str, Any]:
+    """The `extra_content` with a signature; the inverse of `split_signature`."""
     rest = content if isinstance(content, dict) else {}
     google = rest.get("google")
     inner = google if isinstance(google, dict) else {}
     return {**rest, "google": {**inner, "thought_signature": signature}}
 
 
-def take_beside(fields: dict[str, Any] | None) -> tuple[str, dict[str, Any] | None]:
-    """(signature, all other fields) of what stands beside a call or a message."""
+def pop_signature(fields: dict[str, Any] | None) -> tuple[str, dict[str, Any] | None]:
+    """(signature, all other fields), from the extra fields of a call or a message."""
     if not fields or "extra_content" not in fields:
         return "", fields
-    signature, content = take(fields["extra_content"])
+    signature, content = split_signature(fields["extra_content"])
     if not signature:
         return "", fields
     rest = {key: value for key, value in fields.items() if key != "extra_content"}

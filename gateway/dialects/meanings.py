@@ -1,8 +1,8 @@
-"""What a provider's error means, told from its status, its short codes and its words: one table for all dialects.
+"""Classifies a provider's error by its status, codes and message, with one table for all dialects.
 
-Hosts that speak one dialect do not agree on statuses. A key that is wrong is a 400 at xAI and Gemini, a prompt that is
-too long a 413 at Groq and a 500 at llama.cpp, and a model that is retired a 400 at Groq and a 404 at OpenAI. So codes
-and words come before the status. Their sources: the vendors' error pages, the servers' sources, and public reports.
+Servers of one dialect use different statuses. A wrong key is a 400 at xAI and Gemini, a prompt that is too long is a
+413 at Groq and a 500 at llama.cpp, and a retired model is a 400 at Groq and a 404 at OpenAI. So codes and messages have
+priority over the status. Sources: the vendors' error pages, the servers' source code, and public reports.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Literal, TypeAlias
 
-# `key`: this key is refused. `account`: its account has no credit. `place`: refused for where we are, for what the
-# account may use, or by a firewall, so that another key would hear the same. `setup`: a wrong path or method.
+# `key`: this key is rejected. `account`: its account has no credit. `place`: rejected because of the region, the
+# account's permissions or a firewall, so that another key would not help. `setup`: a wrong path or method.
 Meaning: TypeAlias = Literal[
     "rate", "context", "large", "refusal", "key", "account", "place", "model", "setup", "overloaded", "timeout",
     "request", "fault",
@@ -20,7 +20,7 @@ Meaning: TypeAlias = Literal[
 _RATE_CODES = frozenset(
     {"rate_limit_exceeded", "rate_limit_error", "rate_limit", "rate_limited", "throttling", "throttlingexception"}
 )
-# Groq says 413, and OpenAI 429, for a request beyond the limit of a minute.
+# For a request above the limit per minute, Groq responds with 413 and OpenAI with 429.
 _RATE = re.compile(
     r"(?:tokens|requests) per (?:second|min|minute|hour|day)|\b[tri]p[smhd]\b|rate[ _-]?limit|too many requests"
 )
@@ -85,7 +85,7 @@ _KEY_CODES = frozenset(
         "permission_error",
     }
 )
-# With the words within quotes taken out, for these may be the caller's.
+# Matched after quoted text is removed, because it may be the caller's.
 _KEY = re.compile(
     r"(?:incorrect|invalid|expired|missing|wrong) (?:x-)?api[ -_]?key"
     r"|api[ -_]?key (?:not valid|not found|expired|is (?:invalid|incorrect|missing|not valid)|was reported as leaked)"
@@ -150,8 +150,8 @@ _MODEL = re.compile(
     r"|unable to access (?:the )?model"
     r"|no endpoints found|not found, try pulling it|does not work with the specified model|no models? loaded"
 )
-# What a 404 may say is missing besides a model: the caller has named it.
-_OWN_THING = re.compile(
+# Objects besides a model that a 404 may report as missing: the caller named them.
+_CALLERS_OBJECT = re.compile(
     r"\b(?:no such (?:file|container|assistant|thread)"
     r"|(?:file|cached ?content|previous response|container|image)\b.{0,60}(?:not found|does not exist))"
 )
@@ -178,7 +178,7 @@ _STATUSES: dict[int, Meaning] = {
     404: "model",
     405: "setup",
     406: "setup",
-    # The provider waited for our request, or another request was in its way (SDKs send these again).
+    # 408: the provider timed out on the request. 409: a conflict with another request. SDKs retry both.
     408: "timeout",
     409: "overloaded",
     410: "model",
@@ -196,61 +196,61 @@ _STATUSES: dict[int, Meaning] = {
     524: "timeout",
     529: "overloaded",
 }
-_REQUEST = frozenset({400, 411, 412, 414, 416, 417, 422, 431})
+_REQUEST_STATUSES = frozenset({400, 411, 412, 414, 416, 417, 422, 431})
 
 
-def meaning(status: int, codes: str, words: str, *, page: bool = False) -> Meaning:
-    """What an error of `status` (0: it came within an answer, and nothing says one) means.
+def meaning(status: int, codes: str, message: str, *, page: bool = False) -> Meaning:
+    """Classifies an error. `status` is 0 for an error without a status, within a response.
 
-    `codes` is whatever short words the provider gave, `words` its message, both in lower case; `page`: the body was
-    HTML, so it comes from something before the provider.
+    `codes` holds the provider's error codes, `message` its message, both in lower case. `page`: the body was HTML, so
+    it comes from a proxy in front of the provider.
     """
     if page:
-        return _of_page(status)
-    short = frozenset(re.findall(r"[a-z0-9_]+", codes))
-    found = _of_account(status, short, words) or _of_request(status, short, words)
-    if found is not None:
-        return found
-    if status in (0, 500, 502) and (short & _OVERLOADED_CODES or _OVERLOADED.search(words)):
+        return _page_meaning(status)
+    code_words = frozenset(re.findall(r"[a-z0-9_]+", codes))
+    specific = _account_meaning(status, code_words, message) or _request_meaning(status, code_words, message)
+    if specific is not None:
+        return specific
+    if status in (0, 500, 502) and (code_words & _OVERLOADED_CODES or _OVERLOADED.search(message)):
         return "overloaded"
     if status in _STATUSES:
         return _STATUSES[status]
-    return "request" if status in _REQUEST else "fault"
+    return "request" if status in _REQUEST_STATUSES else "fault"
 
 
-def _of_page(status: int) -> Meaning:
-    found = _STATUSES.get(status, "fault")
-    # Whatever wrote the page does not know our key: a firewall or a proxy has refused the request.
-    return "place" if found == "key" else found
+def _page_meaning(status: int) -> Meaning:
+    by_status = _STATUSES.get(status, "fault")
+    # A firewall or proxy wrote the page and does not check the key.
+    return "place" if by_status == "key" else by_status
 
 
-def _of_account(status: int, short: frozenset[str], words: str) -> Meaning | None:
-    """What is wrong with us, and not with the request."""
+def _account_meaning(status: int, code_words: frozenset[str], message: str) -> Meaning | None:
+    """The meaning, if the gateway's account or key is at fault."""
     if status in (404, 408, 409, 410, 503, 504, 529):
         return None
-    if short & _ACCOUNT_CODES or _ACCOUNT.search(words):
+    if code_words & _ACCOUNT_CODES or _ACCOUNT.search(message):
         return "account"
     if status == 429:
         return "rate"
-    if status in (0, 400, 403, 413, 422) and (short & _RATE_CODES or _RATE.search(words)):
+    if status in (0, 400, 403, 413, 422) and (code_words & _RATE_CODES or _RATE.search(message)):
         return "rate"
-    if short & _PLACE_CODES or _PLACE.search(words):
+    if code_words & _PLACE_CODES or _PLACE.search(message):
         return "place"
-    if status in (0, 400, 403, 422) and (short & _KEY_CODES or _KEY.search(words)):
-        return None if short & _REFUSAL_CODES or _REFUSAL.search(words) else "key"
+    if status in (0, 400, 403, 422) and (code_words & _KEY_CODES or _KEY.search(message)):
+        return None if code_words & _REFUSAL_CODES or _REFUSAL.search(message) else "key"
     return None
 
 
-def _of_request(status: int, short: frozenset[str], words: str) -> Meaning | None:
-    """What is wrong with the request, or with the model that it names."""
-    if status in (0, 400, 403, 413, 422, 451, 500) and (short & _REFUSAL_CODES or _REFUSAL.search(words)):
+def _request_meaning(status: int, code_words: frozenset[str], message: str) -> Meaning | None:
+    """The meaning, if the request or its model is at fault."""
+    if status in (0, 400, 403, 413, 422, 451, 500) and (code_words & _REFUSAL_CODES or _REFUSAL.search(message)):
         return "refusal"
-    if (status in (0, 400, 413, 422) or status >= 500) and (short & _CONTEXT_CODES or _CONTEXT.search(words)):
+    if (status in (0, 400, 413, 422) or status >= 500) and (code_words & _CONTEXT_CODES or _CONTEXT.search(message)):
         return "context"
-    if status == 404 and _OWN_THING.search(words):
+    if status == 404 and _CALLERS_OBJECT.search(message):
         return "request"
-    if status in (0, 400, 403, 404, 410, 422) and (short & _MODEL_CODES or _MODEL.search(words)):
+    if status in (0, 400, 403, 404, 410, 422) and (code_words & _MODEL_CODES or _MODEL.search(message)):
         return "model"
-    if status in (0, 400) and "payload size exceeds" in words:
+    if status in (0, 400) and "payload size exceeds" in message:
         return "large"
     return None

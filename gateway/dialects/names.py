@@ -1,4 +1,4 @@
-"""Names of tools that fit a vendor: one that does not is written otherwise, and put back in the answer's calls."""
+"""Replaces tool names that a vendor does not accept, and restores them in the response's calls."""
 
 from __future__ import annotations
 
@@ -16,81 +16,82 @@ if TYPE_CHECKING:
     from contract.deltas import Delta
     from gateway.dialects.dropped_params import DroppedParams
 
-_DIGEST_LETTERS = 8
-# No letter is strange.
+_DIGEST_CHARS = 8
+# A pattern that never matches: no character is invalid.
 NOTHING = r"(?!)"
 
 
 class NameRule(msgspec.Struct, frozen=True):
-    """What a vendor takes as a name or an id: the letters that are `strange` to it, and how many it may have at most.
+    """The names or ids that a vendor accepts.
 
-    `first` are the letters that it may begin with, as a pattern; empty: any. `exact`: it has `most` letters, no fewer.
+    `invalid` is a pattern of invalid characters, `first` a pattern of valid first characters (empty: any). `exact`: the
+    length must be `max_length`, not less.
     """
 
-    strange: str
-    most: int
+    invalid: str
+    max_length: int
     first: str = ""
     exact: bool = False
 
-    def fits(self, name: str) -> bool:
-        """Whether the vendor takes it as it is."""
-        least = self.most if self.exact else 1
-        if not least <= len(name) <= self.most or re.search(self.strange, name):
+    def accepts(self, name: str) -> bool:
+        """Whether the vendor accepts the name unchanged."""
+        min_length = self.max_length if self.exact else 1
+        if not min_length <= len(name) <= self.max_length or re.search(self.invalid, name):
             return False
         return not self.first or re.match(self.first, name) is not None
 
-    def fit(self, names: Collection[str]) -> bool:
-        """Whether the vendor takes all of them."""
+    def accepts_all(self, names: Collection[str]) -> bool:
+        """Whether the vendor accepts all names unchanged."""
         if self.first or self.exact:
-            return all(map(self.fits, names))
-        return "" not in names and len(max(names, key=len, default="")) <= self.most and not self._strange_in(names)
+            return all(map(self.accepts, names))
+        return (
+            "" not in names and len(max(names, key=len, default="")) <= self.max_length and not self._has_invalid(names)
+        )
 
-    def _strange_in(self, names: Collection[str]) -> bool:
-        return re.search(self.strange, "".join(names)) is not None
+    def _has_invalid(self, names: Collection[str]) -> bool:
+        return re.search(self.invalid, "".join(names)) is not None
 
-    def fitted(self, name: str, taken: Container[str]) -> str:
-        """A name that fits and is not taken. The same name always gives the same, as long as that is free."""
-        return next(made for made in self.candidates(name) if made not in taken)
+    def replacement(self, name: str, taken: Container[str]) -> str:
+        """A valid name that is not in `taken`. The same name always has the same replacement, unless it is taken."""
+        return next(candidate for candidate in self.candidates(name) if candidate not in taken)
 
     def candidates(self, name: str) -> Iterator[str]:
-        """Names that fit in place of `name`, without an end, always the same in the same order."""
-        plain = re.sub(self.strange, "_", name)
+        """An endless, deterministic sequence of valid replacements for `name`."""
+        plain = re.sub(self.invalid, "_", name)
         if self.first and not re.match(self.first, plain):
             plain = "_" + plain
-        plain = plain[: self.most - _DIGEST_LETTERS - 1]
+        plain = plain[: self.max_length - _DIGEST_CHARS - 1]
         for tries in itertools.count():
             data = f"{name}\0{tries}" if tries else name
-            digest = hashlib.blake2b(
-                data.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_LETTERS // 2 + self.exact
-            )
-            yield digest.hexdigest()[: self.most] if self.exact else f"{plain}_{digest.hexdigest()}"
+            digest = hashlib.blake2b(data.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_CHARS // 2 + self.exact)
+            yield digest.hexdigest()[: self.max_length] if self.exact else f"{plain}_{digest.hexdigest()}"
 
 
-# What all vendors take.
+# The names that all vendors accept.
 EVERY_VENDOR = NameRule(r"[^a-zA-Z0-9_-]", 64, r"[a-zA-Z_]")
 
 
 def digest(name: str) -> str:
-    """A short stand-in for a name that is too long, always the same for the same."""
+    """A short, deterministic replacement for a name that is too long."""
     return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
 
 
 def fit_names(request: ChatRequest, rule: NameRule, losses: DroppedParams) -> tuple[ChatRequest, dict[str, str]]:
-    """The request with names that fit, everywhere where one stands; and the caller's names by those that were sent."""
+    """The request with valid names everywhere, and a map from the sent names to the caller's names."""
     names = _names(request)
-    if rule.fit(names):
+    if rule.accepts_all(names):
         return request, {}
-    taken = {name for name in names if rule.fits(name)}
+    taken = {name for name in names if rule.accepts(name)}
     sent: dict[str, str] = {}
     for name in [each for each in names if each not in taken]:
-        sent[name] = rule.fitted(name, taken)
+        sent[name] = rule.replacement(name, taken)
         taken.add(sent[name])
-    losses.add_soft("tools[].name", "a name that the vendor refuses was sent as another, and is put back in the answer")
+    losses.add_soft("tools[].name", "the vendor does not accept a name: a replacement was sent, and is undone in calls")
     return _renamed(request, sent), {after: before for before, after in sent.items()}
 
 
 def _names(request: ChatRequest) -> dict[str, None]:
-    """All names of tools, in their order."""
+    """All tool names, in order."""
     names = {tool.name: None for tool in request.tools if isinstance(tool, Tool)}
     for message in request.messages:
         for part in message.parts:
@@ -127,17 +128,17 @@ def _rename(named: _Named, sent: dict[str, str]) -> _Named:
     return named if after is None else msgspec.structs.replace(named, name=after)
 
 
-def put_back(deltas: list[Delta], names: dict[str, str]) -> list[Delta]:
-    """The deltas of an answer with the caller's own names; `names` are those by the ones that were sent."""
+def restore_names(deltas: list[Delta], names: dict[str, str]) -> list[Delta]:
+    """The deltas with the caller's tool names. `names` maps sent names to the caller's."""
     return [
-        _put_back_in(delta, names)
+        _restore_in_delta(delta, names)
         if any(call.name in names for choice in delta.choices for call in choice.tool_calls)
         else delta
         for delta in deltas
     ]
 
 
-def _put_back_in(delta: Delta, names: dict[str, str]) -> Delta:
+def _restore_in_delta(delta: Delta, names: dict[str, str]) -> Delta:
     choices = tuple(
         [
             msgspec.structs.replace(

@@ -1,15 +1,15 @@
-"""Where cited words stand in an answer, after filters may have moved them."""
+"""Finds the position of cited text in a response, because filters may have moved it."""
 
 from __future__ import annotations
 
 from contract.deltas import Citation
 
-# So many sources of an answer have their words looked for; those after them stay at the places that they came with.
-MOST_QUOTES = 1000
+# The number of citations per response whose text is searched; later ones keep their original positions.
+MAX_QUOTES = 1000
 
 
-def nth_of(quote: str, text: str, start: int) -> int:
-    """How often `quote` begins in `text` before `start`."""
+def count_before(quote: str, text: str, start: int) -> int:
+    """The number of occurrences of `quote` in `text` that start before `start`."""
     count, at = 0, text.find(quote) if quote else -1
     while 0 <= at < start:
         count += 1
@@ -17,19 +17,19 @@ def nth_of(quote: str, text: str, start: int) -> int:
     return count
 
 
-def place_of(citation: Citation, said: str, block: int) -> tuple[int, int]:
-    """(first letter, letter behind the last) of a citation's words in `said`, whose last block begins at `block`."""
+def find_quote(citation: Citation, text: str, block: int) -> tuple[int, int]:
+    """(start, end) of a citation's quote in `text`, whose last block starts at `block`."""
     quote = citation.quote
     if not quote:
-        return (block, len(said)) if citation.start < 0 else (min(citation.start, len(said)),) * 2
+        return (block, len(text)) if citation.start < 0 else (min(citation.start, len(text)),) * 2
     at = -1
     for _ in range(citation.nth + 1):
-        found = said.find(quote, at + 1)
-        if found < 0:
+        match = text.find(quote, at + 1)
+        if match < 0:
             break
-        at = found
+        at = match
     if at >= 0:
         return at, at + len(quote)
-    # A filter has changed the words themselves.
-    start = min(max(0, citation.start), len(said))
-    return start, min(len(said), start + len(quote))
+    # A filter has changed the quoted text.
+    start = min(max(0, citation.start), len(text))
+    return start, min(len(text), start + len(quote))

@@ -1,7 +1,7 @@
-"""JSON schemas fitted to vendors who take only some of them.
+"""Converts JSON schemas to the subset that a vendor supports.
 
-What a vendor's subset has no keyword for goes into the description, where the model reads it, as the vendors' own SDKs
-do. All walks are bounded: a schema comes from the caller, and its references may lead in circles.
+Unsupported keywords are moved into the description, where the model reads them, as the vendors' SDKs do. All traversals
+are bounded, because the schema comes from the caller and may contain circular references.
 """
 
 from __future__ import annotations
@@ -14,53 +14,53 @@ from urllib.parse import unquote
 
 import msgspec
 
-from gateway.dialects.schema_words import in_words, with_description
+from gateway.dialects.schema_descriptions import append_description, describe_keywords
 
-# What the schemas of one request may take: their keys and items, counted again wherever a reference leads to them.
-MOST_NODES = 30_000
-MOST_DEPTH = 64
-_LONGEST_REFERENCE = 1_000
-# Bytes of schemas whose fitted forms are kept, for the tools of an agent come with each of its turns.
-_MOST_KEPT, _LARGEST_KEPT = 1_000_000, 32_768
+# The budget for the schemas of one request: keys and items, counted again for each reference to them.
+MAX_NODES = 30_000
+MAX_SCHEMA_DEPTH = 64
+_MAX_REFERENCE_CHARS = 1_000
+# Bytes of schemas whose results are cached, because an agent sends the same tools with each turn.
+_MAX_CACHE_BYTES, _MAX_CACHED_SCHEMA = 1_000_000, 32_768
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-_DEFINED = re.compile(r"#/(?:\$defs|definitions)/([^/]+)\Z")
-# Says nothing about values.
-_ABOUT_ITSELF = frozenset({"$schema", "$id", "$comment", "$anchor", "$defs", "definitions"})
+_DEFINITION_REF = re.compile(r"#/(?:\$defs|definitions)/([^/]+)\Z")
+# Keywords that do not constrain values.
+_META_KEYWORDS = frozenset({"$schema", "$id", "$comment", "$anchor", "$defs", "definitions"})
 _ANNOTATIONS = frozenset({"description", "title", "default", "examples", "deprecated", "readOnly", "writeOnly"})
 _SCALARS = frozenset({"string", "number", "integer", "boolean", "null"})
 _PRIMITIVE = (str, int, float, bool, type(None))
 
 
 class Inexpressible(Exception):
-    """The schema means something that the subset can't say; the message is why."""
+    """The subset can't express the schema; the message is the reason."""
 
 
 class Budget:
-    """What is left of the work that the schemas of one request may take."""
+    """The remaining work budget for the schemas of one request."""
 
     __slots__ = ("_left",)
 
     def __init__(self) -> None:
-        self._left = MOST_NODES
+        self._left = MAX_NODES
 
     def spend(self, nodes: int) -> None:
-        """Raises `Inexpressible` when there is nothing left."""
+        """Spends `nodes`. Raises `Inexpressible` if the budget is exhausted."""
         self._left -= nodes
         if self._left < 0:
             raise Inexpressible("a schema that is too large or refers to itself")
 
     @property
     def spent(self) -> bool:
-        """Whether there is nothing left."""
+        """Whether the budget is exhausted."""
         return self._left < 0
 
 
 class SchemaSubset(msgspec.Struct, frozen=True):
-    """What a vendor takes.
+    """The part of JSON schema that a vendor supports.
 
-    `keywords` are kept as they are, besides those of the structure. `closed`: every object is closed and has its
-    properties named, every value has a type, and nothing refers to itself. `most_items` is the largest `minItems`.
+    `keywords` are supported besides the structural ones. `closed`: every object is closed and names its properties,
+    every value has a type, and no schema is recursive.
     """
 
     keywords: frozenset[str]
@@ -71,111 +71,111 @@ class SchemaSubset(msgspec.Struct, frozen=True):
 
 
 def narrow(schema: dict[str, Any], subset: SchemaSubset, budget: Budget) -> tuple[dict[str, Any], bool]:
-    """The schema in the words of the subset, and whether something was said in the description instead.
+    """The schema in the subset, and whether a part was moved to descriptions.
 
     Raises `Inexpressible`.
     """
     writer = _Narrower(schema, subset, budget)
-    return writer.write(), writer.said
+    return writer.write(), writer.moved
 
 
-_Fitted = TypeVar("_Fitted")
+_Result = TypeVar("_Result")
 
 
-class MemoizedFit(Generic[_Fitted]):
-    """A way to fit schemas that knows its latest results. Nobody may change what it gives."""
+class MemoizedFit(Generic[_Result]):
+    """A schema conversion that caches its latest results. Callers must not modify a result."""
 
-    def __init__(self, fit: Callable[[dict[str, Any], Budget], _Fitted]) -> None:
+    def __init__(self, fit: Callable[[dict[str, Any], Budget], _Result]) -> None:
         self._fit = fit
-        self._kept: dict[bytes, _Fitted] = {}
+        self._cache: dict[bytes, _Result] = {}
         self._bytes = 0
         update_wrapper(self, fit)
 
-    def __call__(self, schema: dict[str, Any], budget: Budget | None = None) -> _Fitted:
-        """Raises what the way raises. `budget` is what is left for the whole request."""
+    def __call__(self, schema: dict[str, Any], budget: Budget | None = None) -> _Result:
+        """Converts a schema. Raises what the conversion raises. `budget` is the remaining budget of the request."""
         data = _encode(schema)
-        kept = self._kept.get(data)
-        if kept is not None:
-            return kept
+        cached = self._cache.get(data)
+        if cached is not None:
+            return cached
         budget = budget or Budget()
-        if len(data) > _LARGEST_KEPT:
+        if len(data) > _MAX_CACHED_SCHEMA:
             return self._fit(schema, budget)
-        # Of a copy: the result may hold parts of the schema, and outlives the request.
-        found = self._fit(_decode(data), budget)
+        # Converts a copy, because the result may share parts with the schema and outlives the request.
+        result = self._fit(_decode(data), budget)
         if not budget.spent:
-            self._kept[data] = found
+            self._cache[data] = result
             self._bytes += len(data)
-            while self._bytes > _MOST_KEPT:
-                oldest = next(iter(self._kept))
-                del self._kept[oldest]
+            while self._bytes > _MAX_CACHE_BYTES:
+                oldest = next(iter(self._cache))
+                del self._cache[oldest]
                 self._bytes -= len(oldest)
-        return found
+        return result
 
 
 def resolve(root: dict[str, Any], ref: object) -> Any:
-    """What a reference within the schema refers to. Raises `Inexpressible` for one that leads nowhere or outside."""
-    if not isinstance(ref, str) or not ref.startswith("#") or len(ref) > _LONGEST_REFERENCE:
-        raise Inexpressible("a reference outside of the schema")
-    found: Any = root
+    """Resolves a reference within the schema. Raises `Inexpressible` for a dangling or external reference."""
+    if not isinstance(ref, str) or not ref.startswith("#") or len(ref) > _MAX_REFERENCE_CHARS:
+        raise Inexpressible("a reference to another document")
+    target: Any = root
     for step in [each for each in unquote(ref[1:]).split("/") if each]:
         name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list) and name.isdigit() and int(name) < len(found):
-            found = found[int(name)]
-        elif isinstance(found, dict) and name in found:
-            found = found[name]
+        if isinstance(target, list) and name.isdigit() and int(name) < len(target):
+            target = target[int(name)]
+        elif isinstance(target, dict) and name in target:
+            target = target[name]
         else:
-            raise Inexpressible("a reference that leads nowhere")
-    return found
+            raise Inexpressible("a reference to a missing definition")
+    return target
 
 
-def merged(source: dict[str, Any], root: dict[str, Any], budget: Budget, depth: int = 0) -> dict[str, Any]:
-    """The schema with the parts of its `allOf` put into it. Raises `Inexpressible` where they contradict each other."""
+def merge_all_of(source: dict[str, Any], root: dict[str, Any], budget: Budget, depth: int = 0) -> dict[str, Any]:
+    """The schema with its `allOf` merged into it. Raises `Inexpressible` if the parts contradict each other."""
     if "allOf" not in source:
         return source
-    if depth > MOST_DEPTH:
+    if depth > MAX_SCHEMA_DEPTH:
         raise Inexpressible("a schema that refers to itself")
-    found = {key: value for key, value in source.items() if key != "allOf"}
+    merged = {key: value for key, value in source.items() if key != "allOf"}
     for key in ("properties", "required"):
-        if isinstance(found.get(key), dict | list):
-            budget.spend(len(found[key]))
-            found[key] = found[key].copy()
+        if isinstance(merged.get(key), dict | list):
+            budget.spend(len(merged[key]))
+            merged[key] = merged[key].copy()
     for part in source["allOf"] if isinstance(source["allOf"], list) else ():
         inner = part
-        for _ in range(MOST_DEPTH):
+        for _ in range(MAX_SCHEMA_DEPTH):
             if not (isinstance(inner, dict) and "$ref" in inner):
                 break
             inner = {**_object(resolve(root, inner["$ref"])), **{k: v for k, v in inner.items() if k != "$ref"}}
         if inner is True:
             continue
-        for key, value in merged(_object(inner), root, budget, depth + 1).items():
-            for each in (value, found.get(key) if key == "required" else None):
+        for key, value in merge_all_of(_object(inner), root, budget, depth + 1).items():
+            for each in (value, merged.get(key) if key == "required" else None):
                 budget.spend(1 + (len(each) if isinstance(each, dict | list) else 0))
-            _merge_key(found, key, value)
-    return found
+            _merge_key(merged, key, value)
+    return merged
 
 
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise Inexpressible("a part that nothing satisfies")
+        raise Inexpressible("a part that no value satisfies")
     return value
 
 
-def _merge_key(found: dict[str, Any], key: str, value: Any) -> None:
-    """Changes `found`, whose properties and required names are its own."""
-    before = found.get(key)
+def _merge_key(merged: dict[str, Any], key: str, value: Any) -> None:
+    """Merges into `merged`, whose `properties` and `required` are copies."""
+    before = merged.get(key)
     if key == "properties" and isinstance(before, dict) and isinstance(value, dict):
         if any(before.get(name, each) is not each and before[name] != each for name, each in value.items()):
-            raise Inexpressible("parts that say different things of one property")
+            raise Inexpressible("parts that define one property differently")
         before.update(value)
     elif key == "required" and isinstance(before, list) and isinstance(value, list):
         known = {name for name in before if isinstance(name, str)}
         before += [name for name in value if isinstance(name, str) and name not in known]
     elif key == "additionalProperties":
-        # Of a part alone: together they have more properties than each of them knows.
+        # It applies to one part only: the merged schema has more properties than each part.
         return
-    elif key not in found:
-        found[key] = value.copy() if key in ("properties", "required") and isinstance(value, dict | list) else value
-    elif before != value and key not in _ANNOTATIONS and key not in _ABOUT_ITSELF:
+    elif key not in merged:
+        merged[key] = value.copy() if key in ("properties", "required") and isinstance(value, dict | list) else value
+    elif before != value and key not in _ANNOTATIONS and key not in _META_KEYWORDS:
         raise Inexpressible(f"parts whose {key[:40]} differ")
 
 
@@ -192,7 +192,7 @@ class _Narrower:
             if isinstance(root.get(key), dict)
             for name, each in root[key].items()
         }
-        self.said = False
+        self.moved = False
 
     def write(self) -> dict[str, Any]:
         written = self._schema(self._root, 0)
@@ -206,30 +206,29 @@ class _Narrower:
     def _schema(self, value: Any, depth: int) -> dict[str, Any]:
         keys = value.values() if isinstance(value, dict) else ()
         self._budget.spend(1 + len(keys) + sum([len(each) for each in keys if isinstance(each, list)]))
-        if depth > MOST_DEPTH:
+        if depth > MAX_SCHEMA_DEPTH:
             raise Inexpressible("a schema that is too deep or refers to itself")
         if value is True:
             value = {}
         if not isinstance(value, dict):
-            raise Inexpressible("a value that nothing satisfies")
+            raise Inexpressible("a schema that no value satisfies")
         if "$ref" in value:
             return self._reference(value, depth)
-        source = {key: each for key, each in value.items() if key not in _ABOUT_ITSELF}
+        source = {key: each for key, each in value.items() if key not in _META_KEYWORDS}
         try:
-            source = {
-                key: each for key, each in merged(source, self._root, self._budget).items() if key not in _ABOUT_ITSELF
-            }
+            merged = merge_all_of(source, self._root, self._budget)
+            source = {key: each for key, each in merged.items() if key not in _META_KEYWORDS}
         except Inexpressible:
             if self._subset.closed:
                 raise
         return self._typed(source, depth)
 
     def _reference(self, value: dict[str, Any], depth: int) -> dict[str, Any]:
-        """A reference stands alone. What is said beside it of values goes into what it refers to."""
+        """A reference must have no sibling keywords. Siblings that constrain values are merged into its target."""
         ref = value["$ref"]
-        match = _DEFINED.match(ref) if isinstance(ref, str) else None
+        match = _DEFINITION_REF.match(ref) if isinstance(ref, str) else None
         name = unquote(match[1]).replace("~1", "/").replace("~0", "~") if match else ""
-        beside = {key: each for key, each in value.items() if key != "$ref" and key not in _ABOUT_ITSELF}
+        beside = {key: each for key, each in value.items() if key != "$ref" and key not in _META_KEYWORDS}
         if name not in self._named or not beside.keys() <= _ANNOTATIONS:
             inner = resolve(self._root, ref)
             return self._schema({**_object({} if inner is True else inner), **beside}, depth + 1)
@@ -239,19 +238,19 @@ class _Narrower:
         written = {"$ref": "#/$defs/" + _pointer(name)}
         if beside and not self._subset.closed:
             return {**self._described({}, beside), "anyOf": [written]}
-        self.said = self.said or bool(beside)
+        self.moved = self.moved or bool(beside)
         return written
 
     def _typed(self, source: dict[str, Any], depth: int) -> dict[str, Any]:
         kinds = self._kinds(source)
         if len(kinds) > 1 and not _SCALARS.issuperset(kinds):
-            about: dict[str, Any] = {key: source.pop(key) for key in ("description", "title") if key in source}
-            each_kind: list[dict[str, Any]] = [{**_about(source, kind), "type": kind} for kind in kinds]
-            return {**about, "anyOf": [self._typed(each, depth + 1) for each in each_kind]}
+            annotations: dict[str, Any] = {key: source.pop(key) for key in ("description", "title") if key in source}
+            variants_by_kind: list[dict[str, Any]] = [{**_for_kind(source, kind), "type": kind} for kind in kinds]
+            return {**annotations, "anyOf": [self._typed(each, depth + 1) for each in variants_by_kind]}
         out: dict[str, Any] = {}
         variants = self._take_variants(source, kinds)
         if variants:
-            # One that nothing satisfies adds nothing.
+            # A variant that no value satisfies is dropped.
             out["anyOf"] = [self._schema(each, depth + 1) for each in variants if each is not False]
             return self._described(out, source)
         nullable = self._take_values(source, out, kinds)
@@ -268,8 +267,8 @@ class _Narrower:
 
     @staticmethod
     def _kinds(source: dict[str, Any]) -> list[str]:
-        said = source.pop("type", None)
-        kinds = [each for each in (said if isinstance(said, list) else [said]) if isinstance(each, str)]
+        declared = source.pop("type", None)
+        kinds = [each for each in (declared if isinstance(declared, list) else [declared]) if isinstance(each, str)]
         if not kinds and isinstance(source.get("properties"), dict):
             kinds = ["object"]
         elif not kinds and ("items" in source or "prefixItems" in source):
@@ -279,36 +278,35 @@ class _Narrower:
         return list(dict.fromkeys(kinds))
 
     def _take_variants(self, source: dict[str, Any], kinds: list[str]) -> list[Any]:
-        """`anyOf` or `oneOf`, where they are what the schema is and not only a condition beside it."""
+        """`anyOf` or `oneOf`, if they define the value rather than add a condition to it."""
         for key in ("anyOf", "oneOf"):
             variants = source.get(key)
             if not isinstance(variants, list) or not variants or "properties" in source or "enum" in source:
                 continue
-            whole = all(each is True or (isinstance(each, dict) and _is_whole(each)) for each in variants)
-            if kinds and not whole:
+            all_complete = all(each is True or (isinstance(each, dict) and _is_complete(each)) for each in variants)
+            if kinds and not all_complete:
                 continue
             del source[key]
             return variants
         return []
 
     def _take_values(self, source: dict[str, Any], out: dict[str, Any], kinds: list[str]) -> bool:
-        """`enum` and `const`. Says whether null is one of the values and has to be said apart."""
+        """Converts `enum` and `const`. Returns whether null is a value that must be expressed separately."""
         values = source.get("enum")
         if "const" in source and not self._subset.const:
             values = [source["const"]]
         if isinstance(values, list) and values and all(isinstance(each, _PRIMITIVE) for each in values):
             others = [each for each in values if each is not None]
-            fits = all(isinstance(each, self._subset.enum_types) and not _odd(each, self._subset) for each in others)
-            if fits and others:
+            if others and all(_is_enum_value(each, self._subset) for each in others):
                 source.pop("enum", None)
                 source.pop("const", None)
-                apart = len(others) < len(values) and not self._subset.const
-                out["enum"] = others if apart else values
-                if apart and "null" in kinds:
+                separate_null = len(others) < len(values) and not self._subset.const
+                out["enum"] = others if separate_null else values
+                if separate_null and "null" in kinds:
                     kinds.remove("null")
                 if not self._subset.const and not kinds:
                     kinds.append("string" if all(isinstance(each, str) for each in others) else "number")
-                return apart
+                return separate_null
         if "const" in source and self._subset.const and isinstance(source["const"], _PRIMITIVE):
             out["const"] = source.pop("const")
         elif not kinds and isinstance(values, list) and values:
@@ -358,15 +356,15 @@ class _Narrower:
             out["minItems"] = source.pop("minItems")
 
     def _described(self, out: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
-        """With what is left of `source`: as keywords that the vendor knows, or in words."""
+        """Adds the rest of `source`: as supported keywords, or as text in the description."""
         for key in ("description", "title"):
             if isinstance(source.get(key), str):
                 out[key] = source[key]
             source.pop(key, None)
         for bound, wide, step in (("exclusiveMinimum", "minimum", 1), ("exclusiveMaximum", "maximum", -1)):
             limit = source.get(bound)
-            whole = type(limit) is int and out.get("type") == "integer" and wide not in source
-            if whole and wide in self._subset.keywords:
+            convertible = type(limit) is int and out.get("type") == "integer" and wide not in source
+            if convertible and wide in self._subset.keywords:
                 source[wide] = source.pop(bound) + step
         for key in [each for each in source if each in self._subset.keywords]:
             out[key] = source.pop(key)
@@ -374,33 +372,33 @@ class _Narrower:
             out["format"] = source.pop("format")
         if not source:
             return out
-        self.said = True
-        words, size = in_words(source)
+        self.moved = True
+        text, size = describe_keywords(source)
         self._budget.spend(size // 100)
-        return with_description(out, words)
+        return append_description(out, text)
 
 
-_OF_KIND = {
+_KEYWORDS_OF_KIND = {
     "object": frozenset({"properties", "required", "additionalProperties", "patternProperties", "propertyNames"}),
     "array": frozenset({"items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "additionalItems"}),
     "string": frozenset({"format", "pattern", "minLength", "maxLength"}),
 }
 
 
-def _about(source: dict[str, Any], kind: str) -> dict[str, Any]:
-    """What a schema of several types says of one of them."""
-    others = frozenset().union(*[keys for each, keys in _OF_KIND.items() if each != kind])
+def _for_kind(source: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The part of a schema with several types that applies to one type."""
+    others = frozenset().union(*[keys for each, keys in _KEYWORDS_OF_KIND.items() if each != kind])
     return {key: value for key, value in source.items() if key not in others}
 
 
-def _is_whole(schema: dict[str, Any]) -> bool:
-    """Whether it says what a value is, and not only something more about it."""
+def _is_complete(schema: dict[str, Any]) -> bool:
+    """Whether the schema defines a value rather than only adding a condition."""
     return bool(schema.keys() & {"type", "properties", "$ref", "enum", "const", "items", "anyOf", "oneOf", "allOf"})
 
 
-def _odd(value: object, subset: SchemaSubset) -> bool:
-    """A boolean is a number to Python, and not to a vendor who takes numbers only."""
-    return isinstance(value, bool) and bool not in subset.enum_types
+def _is_enum_value(value: object, subset: SchemaSubset) -> bool:
+    """Whether the vendor supports the value in an enum. Python counts booleans as integers: they are checked apart."""
+    return isinstance(value, subset.enum_types) and not (isinstance(value, bool) and bool not in subset.enum_types)
 
 
 _NAMES: tuple[tuple[type, str], ...] = (
@@ -410,27 +408,27 @@ _NAMES: tuple[tuple[type, str], ...] = (
 
 
 def _types_of(values: list[Any]) -> list[str]:
-    found = [next(name for kind, name in _NAMES if isinstance(value, kind)) for value in values]
-    return list(dict.fromkeys(found))
+    types = [next(name for kind, name in _NAMES if isinstance(value, kind)) for value in values]
+    return list(dict.fromkeys(types))
 
 
 def _circular(definitions: dict[str, Any]) -> bool:
-    """Whether a definition leads back to itself: whether some are left when all that only lead to others have gone."""
-    leads = {f"#/$defs/{_pointer(name)}": set(_references(each)) for name, each in definitions.items()}
-    led: dict[str, list[str]] = {}
-    for ref, others in leads.items():
+    """Whether a definition is recursive: definitions without pending references are removed until none is left."""
+    targets = {f"#/$defs/{_pointer(name)}": set(_references(each)) for name, each in definitions.items()}
+    sources: dict[str, list[str]] = {}
+    for ref, others in targets.items():
         for other in others:
-            led.setdefault(other, []).append(ref)
-    waiting = {ref: len(others & leads.keys()) for ref, others in leads.items()}
-    free = [ref for ref, number in waiting.items() if not number]
-    gone = 0
+            sources.setdefault(other, []).append(ref)
+    pending = {ref: len(others & targets.keys()) for ref, others in targets.items()}
+    free = [ref for ref, number in pending.items() if not number]
+    removed = 0
     while free:
-        gone += 1
-        for ref in led.get(free.pop(), ()):
-            waiting[ref] -= 1
-            if not waiting[ref]:
+        removed += 1
+        for ref in sources.get(free.pop(), ()):
+            pending[ref] -= 1
+            if not pending[ref]:
                 free.append(ref)
-    return gone < len(leads)
+    return removed < len(targets)
 
 
 def _pointer(name: str) -> str:
@@ -438,14 +436,14 @@ def _pointer(name: str) -> str:
 
 
 def _references(value: Any) -> list[str]:
-    found: list[str] = []
+    references: list[str] = []
     todo = [value]
     while todo:
         each = todo.pop()
         if isinstance(each, dict):
             if isinstance(each.get("$ref"), str):
-                found.append(each["$ref"])
+                references.append(each["$ref"])
             todo += each.values()
         elif isinstance(each, list):
             todo += each
-    return found
+    return references

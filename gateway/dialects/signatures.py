@@ -1,7 +1,7 @@
-"""Signatures of thoughts that pass through a dialect of another vendor than the one who made them.
+"""Signatures of reasoning that pass through another vendor's dialect.
 
-They come back with the conversation's next turn, which another target may answer: a vendor refuses signatures that it
-has not made. So one that leaves in a foreign dialect says whose it is.
+The caller sends them back with the next turn, which another target may serve, and a vendor rejects signatures that it
+did not create. So a signature in a foreign dialect is tagged with its vendor.
 """
 
 from __future__ import annotations
@@ -10,36 +10,36 @@ import base64
 import binascii
 
 _VENDORS = ("anthropic", "gemini")
-# As long a part of `gatehouse:` as base64 writes without what follows.
-_SEALED = "Z2F0ZWhvdXNl"
-_MARK = "gatehouse:"
+# The prefix of `gatehouse:` in base64 that does not depend on the text after it.
+_SEALED_PREFIX = "Z2F0ZWhvdXNl"
+_TAG = "gatehouse:"
 _KINDS = {"redacted": "anthropic"}
 
 
-def mark(signature: str, signed_by: str, own: str) -> str:
-    """The signature for a place that is the dialect `own`'s."""
+def tag(signature: str, signed_by: str, own: str) -> str:
+    """The signature, tagged unless it is of the dialect `own`."""
     return signature if not signature or signed_by in ("", own) else f"{signed_by}:{signature}"
 
 
-def split(text: str, own: str) -> tuple[str, str]:
-    """Whose it is, and the signature as it was made; the inverse of `mark`."""
+def split_tag(text: str, own: str) -> tuple[str, str]:
+    """(vendor, original signature); the inverse of `tag`."""
     vendor, colon, signature = text.partition(":")
     return (vendor, signature) if colon and vendor in _VENDORS else (own if text else "", text)
 
 
 def seal(signature: str, kind: str) -> str:
-    """The same for places of Gemini's, which hold base64: `kind` is a dialect, or `redacted` for sealed thoughts."""
-    return base64.b64encode(f"{_MARK}{kind}:{signature}".encode()).decode("ascii")
+    """`tag` for Gemini's base64 fields. `kind` is a dialect, or `redacted` for redacted reasoning."""
+    return base64.b64encode(f"{_TAG}{kind}:{signature}".encode()).decode("ascii")
 
 
 def unseal(text: str) -> tuple[str, str]:
-    """(kind, signature) of what `seal` has made; `gemini` and the text itself for all else. Either alphabet will do."""
-    if text.startswith(_SEALED):
+    """(kind, signature) of a result of `seal`; else `gemini` and the text. Accepts both base64 alphabets."""
+    if text.startswith(_SEALED_PREFIX):
         try:
             plain = base64.b64decode(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)).decode()
         except (binascii.Error, UnicodeDecodeError):
             return "gemini", text
-        kind, colon, signature = plain.removeprefix(_MARK).partition(":")
-        if plain.startswith(_MARK) and colon and kind in (*_VENDORS, *_KINDS):
+        kind, colon, signature = plain.removeprefix(_TAG).partition(":")
+        if plain.startswith(_TAG) and colon and kind in (*_VENDORS, *_KINDS):
             return kind, signature
     return "gemini" if text else "", text

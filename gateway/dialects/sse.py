@@ -1,4 +1,4 @@
-"""Server-sent events, incrementally: bytes in, (event name, data) out.
+"""An incremental parser of server-sent events: bytes in, (event name, data) out.
 
 Follows the WHATWG event stream format: lines end in LF, CRLF or CR, `data` lines of one event are joined by LF,
 comments and unknown fields are dropped, a byte order mark at the start is skipped.
@@ -16,17 +16,17 @@ MAX_EVENT_BYTES = 32 * 1024 * 1024
 
 
 class SseParser:
-    """Any split of the bytes gives the same events. Each byte is looked at once, however the event is split."""
+    """Any split of the bytes results in the same events. Each byte is processed once, however the event is split."""
 
-    __slots__ = ("_carriage", "_data", "_event", "_held", "_line", "_started")
+    __slots__ = ("_buffered", "_data", "_ended_with_cr", "_event", "_line", "_started")
 
     def __init__(self) -> None:
-        # The pieces of a line whose end has not come, and the lines of an event whose end has not come.
+        # The parts of an incomplete line, and the data lines of an incomplete event.
         self._line: list[bytes] = []
         self._data: list[bytes] = []
-        # How many bytes the two hold.
-        self._held = 0
-        self._carriage = False
+        # The number of bytes in both.
+        self._buffered = 0
+        self._ended_with_cr = False
         self._event = ""
         self._started = False
 
@@ -36,24 +36,24 @@ class SseParser:
             self._started
             and data[:6] == b"data: "
             and data[-2:] == b"\n\n"
-            and not (self._held or self._data or self._event or self._carriage)
+            and not (self._buffered or self._data or self._event or self._ended_with_cr)
             and data.find(b"\n") == len(data) - 2
             and b"\r" not in data
         ):
-            # One whole event of one line, as paced streams come: nothing to split or to keep.
+            # The common case: a complete event with one line. Nothing to split or to buffer.
             return [("", data[6:-2])]
         if not self._started:
             data = self._begin(data)
-        if self._carriage and data:
-            # A CR ended the last line; a LF right after it belongs to it.
-            self._carriage = False
+        if self._ended_with_cr and data:
+            # The previous data ended with CR; a LF right after it belongs to the same line end.
+            self._ended_with_cr = False
             if data[:1] == b"\n":
                 data = data[1:]
         if b"\r" in data:
-            self._carriage = data.endswith(b"\r")
+            self._ended_with_cr = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if b"\n" not in data:
-            self._keep(data)
+            self._buffer(data)
             return []
         lines = data.split(b"\n")
         if self._line:
@@ -62,27 +62,27 @@ class SseParser:
         events: list[Event] = []
         for line in lines:
             self._take(line, events)
-        self._keep(last)
+        self._buffer(last)
         return events
 
     def finish(self) -> list[Event]:
-        """An event that lacks its closing blank line. The format says to drop it; providers exist that end so."""
+        """The last event, if it lacks its closing blank line. The standard drops it, but some providers end so."""
         events: list[Event] = []
         if self._line:
             self._take(self._take_line(b""), events)
         self._take(b"", events)
         return events
 
-    def _keep(self, piece: bytes) -> None:
+    def _buffer(self, piece: bytes) -> None:
         if piece:
             self._line.append(piece)
-            self._held += len(piece)
-        if self._held > MAX_EVENT_BYTES:
+            self._buffered += len(piece)
+        if self._buffered > MAX_EVENT_BYTES:
             raise MalformedReply("The provider sent an event that is too large")
 
     def _take_line(self, end: bytes) -> bytes:
-        """The line whose end has come."""
-        self._held -= sum(map(len, self._line))
+        """The buffered line, completed by `end`."""
+        self._buffered -= sum(map(len, self._line))
         line = b"".join([*self._line, end])
         self._line = []
         return line
@@ -90,12 +90,12 @@ class SseParser:
     def _begin(self, data: bytes) -> bytes:
         if self._line:
             data = self._take_line(data)
-        mark = b"\xef\xbb\xbf"
-        if len(data) < len(mark) and mark.startswith(data):
-            self._keep(data)
+        bom = b"\xef\xbb\xbf"
+        if len(data) < len(bom) and bom.startswith(data):
+            self._buffer(data)
             return b""
         self._started = True
-        return data.removeprefix(mark)
+        return data.removeprefix(bom)
 
     def _take(self, line: bytes, events: list[Event]) -> None:
         if line.startswith(b"data:"):
@@ -104,7 +104,7 @@ class SseParser:
             if self._data:
                 data = self._data
                 events.append((self._event, data[0] if len(data) == 1 else b"\n".join(data)))
-                self._held -= sum(map(len, data)) + len(data)
+                self._buffered -= sum(map(len, data)) + len(data)
                 self._data = []
             self._event = ""
         elif line.startswith(b"event:"):
@@ -114,4 +114,4 @@ class SseParser:
 
     def _add(self, line: bytes) -> None:
         self._data.append(line)
-        self._held += len(line) + 1
+        self._buffered += len(line) + 1

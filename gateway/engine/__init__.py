@@ -1,1 +1,1 @@
-"""The path of a request, and what a process holds to serve it."""
+"""The request pipeline, and the process-wide objects that it uses."""

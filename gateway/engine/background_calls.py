@@ -1,7 +1,7 @@
-"""What the gateway asks of models beside the answers to requests: to embed documents and questions, to judge.
+"""Model calls that the gateway makes for itself: embeddings of documents and questions, and judges.
 
-Each such call is a row of the ledger of its own, with its price. It counts to the budgets of the caller who has caused
-it, to the limits of its model and its provider always, and takes nothing of what its caller may ask for in a minute.
+Each call has its own ledger row with its cost. It counts towards the budgets of the caller that caused it and the
+limits of its model and provider, but not towards the caller's rate limits.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from router.dispatch import Dispatcher
     from router.policy import RoutePolicy
 
-# Whose rows those are that no request has caused. No app can be called so.
-OURSELVES = Caller("_gatehouse")
+# The caller in ledger rows that no request caused. No app can have this name.
+GATEWAY_CALLER = Caller("_gatehouse")
 
 
 class BackgroundCalls:
-    """The calls of one config's engine. `finished` takes each into the ledger."""
+    """Makes the background calls of one engine. `finished` adds each to the ledger."""
 
     def __init__(
         self, dispatcher: Dispatcher, quota: Quota, prices: Prices, finished: Callable[[Exchange], None]
@@ -44,28 +44,28 @@ class BackgroundCalls:
         self._finished = finished
 
     async def embed(
-        self, policy: RoutePolicy, texts: Sequence[str], what: str, payer: Caller | None
+        self, policy: RoutePolicy, texts: Sequence[str], purpose: str, payer: Caller | None
     ) -> list[list[float]]:
-        """One vector per text; `what` is where the row says that it was asked for. Raises `GatehouseError`."""
+        """Returns one vector per text. `purpose` is recorded in the ledger row. Raises `GatehouseError`."""
         request = EmbeddingRequest(dialect="openai", model=policy.name, texts=tuple(texts))
-        async with self._row(request, policy, what, payer) as (exchange, unsettled):
+        async with self._record_call(request, policy, purpose, payer) as (exchange, unsettled):
             return (await self._dispatcher.embed(request, policy, exchange, unsettled)).vectors
 
-    async def ask(self, request: ChatRequest, policy: RoutePolicy, what: str, cause: Exchange) -> str:
-        """A model's words, on behalf of a request that may be over by now. Raises `GatehouseError`."""
-        async with self._row(request, policy, what, _payer(cause)) as (exchange, unsettled):
+    async def ask(self, request: ChatRequest, policy: RoutePolicy, purpose: str, cause: Exchange) -> str:
+        """Returns a model's response text, for a request that may have ended already. Raises `GatehouseError`."""
+        async with self._record_call(request, policy, purpose, _payer(cause)) as (exchange, unsettled):
             exchange.trace_id, exchange.parent_span_id = cause.trace_id, cause.span_id
             if unsettled.ticket is not None:
                 request = unsettled.ticket.bounded(request)
             return await collect_text(await self._dispatcher.dispatch(request, policy, exchange, unsettled))
 
     @contextlib.asynccontextmanager
-    async def _row(
-        self, request: ChatRequest | EmbeddingRequest, policy: RoutePolicy, what: str, payer: Caller | None
+    async def _record_call(
+        self, request: ChatRequest | EmbeddingRequest, policy: RoutePolicy, purpose: str, payer: Caller | None
     ) -> AsyncIterator[tuple[Exchange, Unsettled]]:
-        exchange, unsettled = Exchange(what), Unsettled()
+        exchange, unsettled = Exchange(purpose), Unsettled()
         unsettled.due = True
-        exchange.caller = payer or OURSELVES
+        exchange.caller = payer or GATEWAY_CALLER
         exchange.model = exchange.route = policy.name
         try:
             unsettled.ticket = await self._quota.admit(exchange, request, policy.keys, aside=True)
@@ -87,7 +87,7 @@ class BackgroundCalls:
 
 
 def _payer(exchange: Exchange) -> Caller | None:
-    """Its caller, with the user that it was made for."""
+    """The caller of the exchange, with the exchange's user."""
     caller = exchange.caller
     if caller is None or not exchange.user or exchange.user == caller.user:
         return caller

@@ -1,21 +1,21 @@
-"""The path of a request, top to bottom: `Pipeline.handle`. The order is code; what happens at each step is YAML.
+"""The path of a request, top to bottom: `Pipeline.handle`. The code fixes the order; YAML configures each step.
 
-    identify      who is calling                                         access
-    admit         may they have this model, and is there room in their
-                  limits and budgets (reserved until the end)            access
-    guard input   mask, block, answer in the model's place               guardrails
-    look up       the same question's answer, stored or being made       cache
-    route         rules, intents, difficulty: a model, a pipeline, or an
-                  answer that is there                                   router/intents
-    context       passages found and put before the question, guarded    rag, guardrails
-    dispatch      targets tried: retry, hedge, fall back; commit at the
-                  first delta; the gateway's own tools called            router, rag, gateway/engine/tool_loop.py
-    guard output  checks of the whole answer, which may ask again; then
-                  the pump's filters: masked values put back last        guardrails, gateway/engine/pump.py
+    identify      authenticate the caller                                access
+    admit         check access to the model; reserve from limits and
+                  budgets until the request ends                         access
+    guard input   mask, block, or respond instead of the model           guardrails
+    look up       a stored response, or an identical call in flight      cache
+    route         rules, intents, difficulty: a model, a pipeline, or a
+                  fixed response                                         router/intents
+    context       retrieve passages, check them, add them to the prompt  rag, guardrails
+    dispatch      try targets: retry, hedge, fall back; commit at the
+                  first delta; call the gateway's own tools              router, rag, gateway/engine/tool_loop.py
+    guard output  check the complete response, with possible retries;
+                  then the pump's filters; unmasking is last             guardrails, gateway/engine/pump.py
 
-A phase that the config leaves out is one of `gateway/engine/absent.py`, which does nothing. The cache stores an answer
-as the model gave it: the output filters run over it for each caller anew. Trace, metrics and log read the exchange
-after the reply has gone; `Unsettled` holds what has to be settled then.
+A phase that the config omits is a no-op from `gateway/engine/noop_phases.py`. The cache stores a response as the model
+sent it, and the output filters run for each caller. Trace, metrics and log read the exchange after the response has
+been sent; `Unsettled` holds what must be settled then.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ import msgspec
 from access.callers.keys import KeyRing, PresentedCredentials, allowed_models, unknown_model
 from contract.errors import BudgetSpent, ContentBlocked, GatehouseError
 from contract.guards import Guards
-from contract.held import check_whole
+from contract.held import check_history
 from contract.messages import ChatRequest
 from contract.phases import Answer, Context, Decision, GatewayTools, ResponseCache, Routing
 from contract.prompt_tokens import prompt_tokens
 from contract.stock import StockReply
-from gateway.engine.absent import NO_CACHE, NO_CONTEXT, NO_GUARDS, NO_ROUTING, NO_TOOLS
+from gateway.engine.noop_phases import NO_CACHE, NO_CONTEXT, NO_GUARDS, NO_ROUTING, NO_TOOLS
 from gateway.engine.pump import Pump
 from gateway.engine.tool_loop import ToolReply
-from router.dispatch import AS_IT_IS, Changes
-from router.fitting import after_refusal, made_to_fit
+from router.dispatch import NO_CHANGES, Changes
+from router.fitting import fit_to_targets, shorten_after_refusal
 from router.policy import RoutePolicy
 
 if TYPE_CHECKING:
@@ -66,22 +66,22 @@ class Admission(Protocol):
     async def admit(
         self, exchange: Exchange, request: ChatRequest | EmbeddingRequest, targets: Sequence[str]
     ) -> Ticket | None:
-        """The request's ticket; None where nothing limits it."""
+        """The request's ticket; None if no limit applies."""
         ...
 
 
 class NoQuota:
-    """Nobody is limited: stands in place of the quota."""
+    """A quota without limits."""
 
     async def admit(self, exchange: Exchange, request: ChatRequest | EmbeddingRequest, targets: Sequence[str]) -> None:
-        """No ticket."""
+        """Returns no ticket."""
 
 
 NO_QUOTA = NoQuota()
 
 
 class Route(msgspec.Struct, frozen=True):
-    """What stands behind a model's name: the targets, and what each phase of its pipeline does."""
+    """What a model's name resolves to: the targets and the phases of its pipeline."""
 
     name: str
     policy: RoutePolicy
@@ -93,13 +93,13 @@ class Route(msgspec.Struct, frozen=True):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it has targets and nothing else."""
+        """Whether the route has only targets, and no other phase."""
         phases = (self.context, self.guards, self.tools, self.cache, self.routing)
         return phases == (NO_CONTEXT, NO_GUARDS, NO_TOOLS, NO_CACHE, NO_ROUTING)
 
 
 class Pipeline:
-    """Built whole from one config by `gateway.assembly`, never changed."""
+    """Serves requests with one config. Built by `gateway.assembly`; immutable."""
 
     def __init__(
         self,
@@ -107,51 +107,51 @@ class Pipeline:
         keys: KeyRing,
         dispatcher: Dispatcher,
         pipelines: Mapping[str, Route],
-        asides: BackgroundCalls,
+        background_calls: BackgroundCalls,
         quota: Admission = NO_QUOTA,
     ) -> None:
-        """`routes` by the models that are asked for; `pipelines` by their own names, for routers."""
+        """`routes` is keyed by requested model; `pipelines` by pipeline name, for routers."""
         self.routes = routes
         self._plain = frozenset(name for name, route in routes.items() if route.is_plain)
         self._pipelines = pipelines
         self._keys = keys
         self._dispatcher = dispatcher
-        self._asides = asides
+        self._background_calls = background_calls
         self._quota = quota
-        # What rules look at: surfaces hand on no other header.
+        # The headers that rules read: surfaces pass on no others.
         self.headers = frozenset(header for each in pipelines.values() for header in each.routing.headers)
 
-    async def identify(self, shown: PresentedCredentials, exchange: Exchange) -> Caller:
-        """Before the body is read: raises `Unauthenticated`, `NotAllowed`, `Unavailable`."""
-        caller = exchange.caller = await self._keys.identify(shown)
+    async def identify(self, credentials: PresentedCredentials, exchange: Exchange) -> Caller:
+        """Identifies the caller, before the body is read. Raises `Unauthenticated`, `NotAllowed`, `Unavailable`."""
+        caller = exchange.caller = await self._keys.identify(credentials)
         exchange.user = caller.user
         return caller
 
     async def handle(
         self, request: ChatRequest, exchange: Exchange, unsettled: Unsettled, opening: Opening | None = None
     ) -> Pump:
-        """Answers one chat request. Raises `GatehouseError`; whoever gets the reply closes it.
+        """Serves one chat request. Raises `GatehouseError`. The caller of this method closes the reply.
 
-        `unsettled` is to be settled when all is over, also after an error. `opening` hears of a target that has begun
-        before its first word.
+        `unsettled` must be settled at the end, also after an error. `opening` is called when a target has started to
+        respond but has sent no content.
         """
         route = await self._admit(request, exchange, unsettled)
         exchange.stream = request.stream
         if request.model in self._plain:
             return Pump(await self.dispatch(route, request, exchange, unsettled, opening), (), exchange)
         if request.extra:
-            check_whole(request)
+            check_history(request)
         calls = RequestCalls(self, route, exchange, unsettled)
         guarded = calls.guarded = await route.guards.open(request, exchange, calls.ask_model)
         if guarded.answer is not None:
             return Pump(guarded.answer, guarded.filters(), exchange)
-        # Rules look at the request from outside, in microseconds: answers of different rules are not shared.
+        # Rules take microseconds. Their decision is part of the cache key: different rules share no responses.
         rule_decision = _decide_by_rule(route, guarded.request, exchange)
-        found = await route.cache.lookup(guarded.request, exchange, _variant(rule_decision, unsettled))
-        if not isinstance(found, Answer) and found.lacks_question:
-            found = await found.compare(await route.context.standalone(guarded.request, exchange, calls))
+        lookup = await route.cache.lookup(guarded.request, exchange, _variant(rule_decision, unsettled))
+        if not isinstance(lookup, Answer) and lookup.lacks_question:
+            lookup = await lookup.compare(await route.context.standalone(guarded.request, exchange, calls))
 
-        async def make() -> Answer:
+        async def make_answer() -> Answer:
             chosen = await self._resolve_route(route, rule_decision, guarded.request, exchange, unsettled, calls)
             if isinstance(chosen, StockReply):
                 return Answer(chosen)
@@ -160,10 +160,10 @@ class Pipeline:
             if guarded.answer is not None:
                 return Answer(guarded.answer)
             reply = await self._answer(chosen, final, exchange, unsettled, opening, calls)
-            return Answer(await _checked(reply, calls), augmented.passages, chosen.name)
+            return Answer(await _check_output(reply, calls), augmented.passages, chosen.name)
 
-        answer = found if isinstance(found, Answer) else await found.share(make, unsettled)
-        # Places in the answer are those of the text that the caller reads: after all that changes it.
+        answer = lookup if isinstance(lookup, Answer) else await lookup.share(make_answer, unsettled)
+        # Citations refer to positions in the final text, so they come after all filters that change it.
         citations = self._pipelines.get(answer.pipeline, route).context.citations(answer.passages)
         return Pump(answer.reply, (*guarded.filters(), *citations), exchange)
 
@@ -176,7 +176,7 @@ class Pipeline:
         unsettled: Unsettled,
         calls: GuardedCalls,
     ) -> Route | StockReply:
-        """The route that the router has decided on: another model's, another pipeline's, or an answer that is there."""
+        """The route that the router decides on: another model's, another pipeline's, or a fixed response."""
         decision = rule_decision
         if decision is None:
             started = time.perf_counter()
@@ -206,7 +206,7 @@ class Pipeline:
         opening: Opening | None,
         calls: RequestCalls,
     ) -> Reply:
-        """A target's answer; with tools of the pipeline's own, as many answers as it takes, read as one."""
+        """A target's response. With gateway tools, several model calls are combined into one response."""
         reveal = calls.guarded.reveal
         if route.tools is NO_TOOLS:
             return await self.dispatch(route, request, exchange, unsettled, opening, reveal)
@@ -218,10 +218,10 @@ class Pipeline:
         return ToolReply(reply, request, names, route.tools, exchange, ask, calls)
 
     async def embed(self, request: EmbeddingRequest, exchange: Exchange, unsettled: Unsettled) -> Embeddings:
-        """Answers one request for embeddings. Raises `GatehouseError`. `unsettled`: see `handle`."""
+        """Serves one embeddings request. Raises `GatehouseError`. `unsettled`: see `handle`."""
         route = await self._admit(request, exchange, unsettled)
         if _downgrade_model(unsettled):
-            raise BudgetSpent("The budget is spent, and no other model can make these embeddings")
+            raise BudgetSpent("The budget is spent, and embeddings can't fall back to another model")
         request = await route.guards.embed(request, exchange)
         started = time.perf_counter()
         try:
@@ -230,29 +230,29 @@ class Pipeline:
             exchange.record("dispatch", started)
 
     async def ask_aside(self, request: ChatRequest, model: str, cause: Exchange) -> str:
-        """What `model` says to a question that `cause` does not wait for."""
-        return await self._asides.ask(request, self.routes[model].policy, "judge of context", cause)
+        """Returns the response text of `model` to a background request; `cause` does not wait for it."""
+        return await self._background_calls.ask(request, self.routes[model].policy, "judge of context", cause)
 
     def models(self, caller: Caller) -> list[str]:
-        """The models that `caller` may ask for."""
-        return allowed_models(caller, [name for name, route in self.routes.items() if _open_to(caller, route)])
+        """The models that `caller` may use."""
+        return allowed_models(caller, [name for name, route in self.routes.items() if _may_use(caller, route)])
 
     def route_of(self, model: str, exchange: Exchange) -> Route:
-        """Where `model` leads, if the caller may have it: raises `UnknownModel`. Nothing is reserved."""
+        """The route of `model`. Raises `UnknownModel`, also if the caller may not use it. Reserves nothing."""
         started = time.perf_counter()
         caller = exchange.caller
         if caller is None:
-            raise RuntimeError("identify comes before handle")
+            raise RuntimeError("the caller must be identified first")
         exchange.model = model
         route = self.routes.get(model)
-        if route is None or (caller.models is not None and model not in caller.models) or not _open_to(caller, route):
+        if route is None or (caller.models is not None and model not in caller.models) or not _may_use(caller, route):
             raise unknown_model(model, self.models(caller))
         exchange.route = route.name
         exchange.record("admit", started)
         return route
 
     async def _admit(self, request: ChatRequest | EmbeddingRequest, exchange: Exchange, unsettled: Unsettled) -> Route:
-        """The route, with another model's targets where a spent budget leads to it. Raises `GatehouseError`."""
+        """The route; with the targets of the downgrade model if the budget is spent. Raises `GatehouseError`."""
         unsettled.due = True
         route = self.route_of(request.model, exchange)
         exchange.user = exchange.user or request.user
@@ -270,23 +270,23 @@ class Pipeline:
         opening: Opening | None = None,
         reveal: Reveal | None = None,
     ) -> CommittedReply:
-        """The answer of one of the route's targets. `reveal` makes the request as a trusted one gets it."""
+        """The response of one of the route's targets. `reveal` unmasks the request for trusted targets."""
         started = time.perf_counter()
         policy, size, fit = route.policy, None, None
         if unsettled.ticket is not None:
             request = unsettled.ticket.bounded(request)
-        # Counting costs time: only where a target says how much it takes.
+        # Counting tokens costs time, so it is done only if a target declares its context window.
         if policy.windows:
             fit = route.context.fit
-            # What counts is what must go: passages may be left out.
+            # Counts the request without passages, because they may be dropped.
             size = prompt_tokens(fit(request, 0))
-            request, size = made_to_fit(request, size, policy, exchange)
-        changes = AS_IT_IS if reveal is None and fit is None else Changes(reveal, fit)
+            request, size = fit_to_targets(request, size, policy, exchange)
+        changes = NO_CHANGES if reveal is None and fit is None else Changes(reveal, fit)
         try:
             return await self._dispatcher.dispatch(request, policy, exchange, unsettled, changes, size, opening)
         except GatehouseError:
-            # A provider counts for itself: once more with less, if that was all.
-            shorter = after_refusal(request, policy, exchange)
+            # The provider's own token count may be higher: after such a refusal, retry once with less.
+            shorter = shorten_after_refusal(request, policy, exchange)
             if shorter is None:
                 raise
             return await self._dispatcher.dispatch(shorter, policy, exchange, unsettled, changes, None, opening)
@@ -295,7 +295,7 @@ class Pipeline:
 
 
 class RequestCalls:
-    """Of one request. Implements `contract.phases.GuardedCalls`."""
+    """The model calls of one request's phases. Implements `contract.phases.GuardedCalls`."""
 
     __slots__ = ("_exchange", "_pipeline", "_route", "_settlement", "guarded")
 
@@ -304,7 +304,7 @@ class RequestCalls:
         self._route = route
         self._exchange = exchange
         self._settlement = unsettled
-        # Set once the guardrails are open. Until then they ask judges, which see masked text only.
+        # Set after the guardrails have run on the input. Before that they only call judges, with masked text.
         self.guarded: RequestGuard
 
     async def ask_model(self, request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
@@ -321,8 +321,8 @@ class RequestCalls:
         """See `GuardedCalls.recheck`."""
         request = await self.guarded.add(request)
         if self.guarded.answer is not None:
-            # The caller may have read words already: no other answer can take their place.
-            raise ContentBlocked("What a tool said was blocked by a guardrail")
+            # The caller may have read a part of the response already, so it can't be replaced.
+            raise ContentBlocked("A guardrail blocked the output of a tool")
         return request
 
     def reveal_arguments(self, tool: str, arguments: str) -> str:
@@ -331,7 +331,7 @@ class RequestCalls:
 
 
 def _decide_by_rule(route: Route, request: ChatRequest, exchange: Exchange) -> Decision | None:
-    """What the router's rules say of the request; None where none applies."""
+    """The decision of the router's rules; None if no rule applies."""
     started = time.perf_counter()
     decision = route.routing.rule(request, exchange)
     if decision is not None:
@@ -340,28 +340,29 @@ def _decide_by_rule(route: Route, request: ChatRequest, exchange: Exchange) -> D
 
 
 def about(decision: Decision) -> Attributes:
-    """For the trace: what decided, and how likely what was."""
-    told: Attributes = {"by": decision.by}
+    """Trace attributes of a decision: the component that decided, and the candidates with their probabilities."""
+    attributes: Attributes = {"by": decision.by}
     if decision.name:
-        told["name"] = decision.name
+        attributes["name"] = decision.name
     if decision.model or decision.pipeline:
-        told["to"] = decision.model or decision.pipeline
+        attributes["to"] = decision.model or decision.pipeline
     if decision.candidates:
-        told["candidates"] = [f"{name} {likely:.3f}" for name, likely in decision.candidates]
-    return told
+        attributes["candidates"] = [f"{name} {probability:.3f}" for name, probability in decision.candidates]
+    return attributes
 
 
 def _variant(rule_decision: Decision | None, unsettled: Unsettled) -> str:
-    """What an answer depends on beside its request: what a cheaper model says is not given to those who may ask
-    the other one.
+    """What a response depends on besides the request, for the cache key.
+
+    A response of the cheaper downgrade model is not shared with callers that may use the requested model.
     """
     variant = rule_decision.name if rule_decision is not None else ""
     model = _downgrade_model(unsettled)
     return f"{variant} downgraded to {model}" if model else variant
 
 
-async def _checked(reply: Reply, calls: RequestCalls) -> Reply:
-    """The reply under the guardrails that need the whole of it."""
+async def _check_output(reply: Reply, calls: RequestCalls) -> Reply:
+    """Runs the guardrails that need the complete response."""
     try:
         return await calls.guarded.check(reply, calls.ask_model)
     except BaseException:
@@ -370,9 +371,9 @@ async def _checked(reply: Reply, calls: RequestCalls) -> Reply:
 
 
 def _downgrade_model(unsettled: Unsettled) -> str:
-    """The model that answers because a budget is spent; empty for none."""
+    """The model that is used because a budget is spent; empty for none."""
     return unsettled.ticket.model if unsettled.ticket is not None else ""
 
 
-def _open_to(caller: Caller, route: Route) -> bool:
+def _may_use(caller: Caller, route: Route) -> bool:
     return caller.pipelines is None or route.name in caller.pipelines

@@ -1,4 +1,4 @@
-"""The way of an answer out: one pump over a list of filters, and the ledger's view of what passes."""
+"""The output of a response: runs the output filters over the stream, and records usage and timing."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Pump:
-    """A reply that has passed the output filters. Implements `contract.reply.Reply`.
+    """A reply after the output filters. Implements `contract.reply.Reply`.
 
-    `raw` says that no filter stands in the way, so that the provider's own bytes may be forwarded.
+    `raw` says that there are no filters, so that the provider's bytes may be forwarded unchanged.
     """
 
     __slots__ = ("_ended", "_exchange", "_filters", "_reply", "dialect", "raw", "streamed")
@@ -45,7 +45,7 @@ class Pump:
         return None
 
     def _finish(self) -> list[Delta]:
-        """Each filter's remainder passes the filters after it."""
+        """Flushes each filter through the filters after it."""
         left: list[Delta] = []
         for step in self._filters:
             left = (step.feed(left) if left else []) + step.finish()

@@ -1,8 +1,8 @@
-"""Whether requests can be served, and what of access does not do all that it should.
+"""Readiness: whether requests can be served, and which access services are impaired.
 
-A process is ready as long as it can serve anybody, for else an outage of Redis would keep even those out who need
-none; it is not where it refuses everybody, or what it serves would be in no ledger. What is wrong is named in both
-cases, and whoever wants to send requests only to where every app is served asks for that.
+A process is ready if it can serve at least one app. Otherwise an outage of Redis would also shut out apps that do not
+need Redis. A process is not ready if it refuses every app, or if its requests would be missing from the ledger. Both
+states report what is impaired. `?all` makes readiness require that every app is served.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ if TYPE_CHECKING:
     from access.opening import AccessServices
 
 
-def impaired(accounts: AccessServices) -> dict[str, str]:
-    """What does not do all that it should, by part, each in a line for people; empty where all is well."""
-    found: dict[str, str] = {}
+def impairments(accounts: AccessServices) -> dict[str, str]:
+    """The impaired parts, each with one line of text; empty if there are none."""
+    parts: dict[str, str] = {}
     if accounts.ledger is not None and accounts.ledger.problem:
-        found["ledger"] = accounts.ledger.problem
+        parts["ledger"] = accounts.ledger.problem
     if accounts.keys is not None and (accounts.keys.problem or accounts.keys.unreadable):
-        found["keys"] = accounts.keys.status()
+        parts["keys"] = accounts.keys.status()
     if problem := accounts.counters.condition.problem:
-        found["limits"] = problem
+        parts["limits"] = problem
         refused, all_apps = _refused(accounts)
         if refused:
-            found["budgets"] = (
-                f"{len(refused)} of {all_apps} apps are refused, for their limits or budgets can't be counted: "
+            parts["budgets"] = (
+                f"{len(refused)} of {all_apps} apps are refused, because their limits or budgets can't be counted: "
                 f"{', '.join(refused[:5])}{', ...' if len(refused) > 5 else ''}"
             )
     if damaged := accounts.counters.condition.damaged:
-        found["counters"] = damaged
-    return found
+        parts["counters"] = damaged
+    return parts
 
 
-def can_serve(accounts: AccessServices, *, everybody: bool = False) -> bool:
-    """See the top. `everybody`: whether no app is refused."""
+def can_serve(accounts: AccessServices, *, every_app: bool = False) -> bool:
+    """See the module. `every_app`: require that no app is refused."""
     if accounts.ledger is not None and accounts.ledger.in_memory_only:
-        # What is served now would be in no ledger if this process died.
+        # If the process died now, requests that it served would be missing from the ledger.
         return False
     keys, directory, condition = accounts.keys, accounts.directory, accounts.counters.condition
-    if keys is not None and keys.expired and directory is not None and not directory.knows_callers:
+    if keys is not None and keys.expired and directory is not None and not directory.has_other_callers:
         return False
     if not condition.problem:
         return True
     refused, all_apps = _refused(accounts)
-    return not refused or (not everybody and len(refused) < all_apps)
+    return not refused or (not every_app and len(refused) < all_apps)
 
 
 def _refused(accounts: AccessServices) -> tuple[list[str], int]:

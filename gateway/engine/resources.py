@@ -1,4 +1,4 @@
-"""What outlives a reload."""
+"""Resources that survive a config reload."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ SourceKey = tuple[str, Path, object]
 
 
 class Resources:
-    """The targets' health, the passages' quality by pipeline, and what is opened once something has asked for it."""
+    """The targets' health, the context quality by pipeline, and resources that are opened at first use."""
 
     def __init__(self, health: HealthBook) -> None:
         self.health = health
         self.pools = Pools()
-        # How others are reached, as the engine that was built last has it.
+        # The egress settings of the engine that was built last.
         self.egress = DIRECT
-        # Replaced before the first engine is built where a process serves others.
+        # A serving process replaces it before it builds the first engine.
         self.accounts = AccessServices()
         self.quality: dict[str, ContextQuality] = {}
         self._embedder: AsyncEmbedder | None = None
@@ -52,10 +52,10 @@ class Resources:
         self._caches: dict[object, AnswerCache] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._readers: Readers | None = None
-        self._kept: dict[tuple[str, type], object] = {}
+        self._persistent: dict[tuple[str, type], object] = {}
 
     def embedder(self) -> AsyncEmbedder:
-        """Loaded in the background from the first call on."""
+        """The built-in embedder. The first call starts to load it in the background."""
         if self._embedder is None:
             from rag.async_embedder import AsyncEmbedder
 
@@ -64,7 +64,7 @@ class Resources:
         return self._embedder
 
     def readers(self) -> Readers:
-        """The processes that read documents, started when there is something to read."""
+        """The document reader processes, started at the first document."""
         if self._readers is None:
             from rag.documents.process import Readers
 
@@ -72,7 +72,7 @@ class Resources:
         return self._readers
 
     def tagger(self) -> TaggerThread:
-        """The model of names and addresses, loaded at the first call. Raises `ValueError` where it can't be had."""
+        """The model that tags names and addresses, loaded at the first call. Raises `ValueError` if it is missing."""
         if self._tagger is None:
             from guardrails.personal.tagger import open_tagger
             from guardrails.personal.tagger_thread import TaggerThread
@@ -81,42 +81,42 @@ class Resources:
         return self._tagger
 
     def redis(self, url: str) -> Redis:
-        """A client of the Redis at `url`, which connects when it is first used. Raises `ValueError`."""
+        """A client of the Redis at `url`, which connects at first use. Raises `ValueError` without the package."""
         if url not in self._redis:
             try:
                 from redis.asyncio import Redis
             except ImportError:
                 raise ValueError("server.redis needs the package redis: install gatehouse-platform[redis]") from None
 
-            # Waiting for a server that is gone is the business of whoever asks, with a deadline of its own.
+            # No read timeout here: each caller applies its own deadline.
             self._redis[url] = Redis.from_url(url, socket_connect_timeout=1.0, health_check_interval=30)
         return self._redis[url]
 
     def rows(self, redis_url: str | None) -> RowStore:
-        """Where what conversations leave behind is kept: in the Redis at `redis_url`, or here."""
+        """The store of masked conversations: in the Redis at `redis_url`, or in memory."""
         return RedisRows(self.redis(redis_url)) if redis_url is not None else self._rows
 
     async def source(self, key: SourceKey, make: Callable[[], Source]) -> Source:
-        """The source of that name, place and config, started; the one that is open already if there is one.
+        """The started source with this name, location and config; an open one is shared.
 
-        See `leave_source`.
+        Call `leave_source` when done.
         """
-        known = next((source for source, (kept, _) in self._sources.items() if kept == key), None)
+        known = next((source for source, (source_key, _) in self._sources.items() if source_key == key), None)
         if known is not None:
             self._sources[known] = (key, self._sources[known][1] + 1)
             return known
-        made = make()
-        # The same source with another config serves on until this one has read everything.
-        before = next((source for source, (kept, _) in self._sources.items() if kept[:2] == key[:2]), None)
+        source = make()
+        # The same source with another config keeps serving until this one is completely ingested.
+        before = next((each for each, (source_key, _) in self._sources.items() if source_key[:2] == key[:2]), None)
         try:
-            await made.start(await self._lent(before) if before is not None else None)
+            await source.start(await self._lease(before) if before is not None else None)
         except BaseException:
-            await made.close()
+            await source.close()
             raise
-        self._sources[made] = (key, 1)
-        return made
+        self._sources[source] = (key, 1)
+        return source
 
-    async def _lent(self, source: Source) -> PreviousIndex:
+    async def _lease(self, source: Source) -> PreviousIndex:
         from rag.source import PreviousIndex
 
         key, users = self._sources[source]
@@ -124,7 +124,7 @@ class Resources:
         return PreviousIndex(source.serving, partial(self.leave_source, source))
 
     async def leave_source(self, source: Source) -> None:
-        """Says that one engine less uses it; the last one closes it."""
+        """Releases an engine's use of the source; the last release closes it."""
         key, users = self._sources.pop(source)
         if users > 1:
             self._sources[source] = (key, users - 1)
@@ -132,7 +132,7 @@ class Resources:
             await source.close()
 
     def local_embedder(self, folder: Path, dimensions: int) -> AsyncEmbedder:
-        """A model of sentence-transformers, the same for every engine, loaded in the background from now on."""
+        """A sentence-transformers model, shared by all engines. The first call starts to load it in the background."""
         key = (folder, dimensions)
         if key not in self._local_embedders:
             from rag.async_embedder import AsyncEmbedder
@@ -144,40 +144,40 @@ class Resources:
         return self._local_embedders[key]
 
     def provider_embedder(self, model: str, dimensions: int) -> ProviderEmbedder:
-        """The embedding model of that name, the same for every engine; see its `bind`."""
+        """The provider's embedding model with this name, shared by all engines; see its `bind`."""
         from rag.provider_embedder import ProviderEmbedder
 
         return self._embedders.setdefault((model, dimensions), ProviderEmbedder(model, dimensions))
 
     def provider_embedders(self) -> list[tuple[str, ProviderEmbedder]]:
-        """All of them by their models' names."""
+        """All provider embedders, each with its model's name."""
         return [(model, embedder) for (model, _), embedder in self._embedders.items()]
 
     def cache(self, key: object, make: Callable[[], AnswerCache]) -> AnswerCache:
-        """The answers of the cache that `key` describes: they outlive a reload that leaves it as it is."""
+        """The cache with this `key`: its entries survive a reload that does not change its config."""
         if key not in self._caches:
             self._caches[key] = make()
         return self._caches[key]
 
-    def kept(self, owner: str, what: type[T]) -> T:
-        """What outlives a reload under a guardrail's name; made without arguments at the first call."""
-        found = self._kept.get((owner, what))
-        if not isinstance(found, what):
-            found = self._kept[owner, what] = what()
-        return found
+    def state(self, owner: str, what: type[T]) -> T:
+        """An object of type `what` that survives reloads, per guardrail. The first call creates it."""
+        stored = self._persistent.get((owner, what))
+        if not isinstance(stored, what):
+            stored = self._persistent[owner, what] = what()
+        return stored
 
-    def keep(self, task: asyncio.Task[None]) -> None:
-        """Holds a task of the background until it has ended."""
+    def hold_task(self, task: asyncio.Task[None]) -> None:
+        """Holds a reference to a background task until it ends."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def status(self) -> dict[str, str]:
-        """One line for each part that is in use."""
+        """The status of each part in use, one line of text each."""
         parts = {"embedder": self._embedder.status()} if self._embedder is not None else {}
         return parts | {each.name: each.status() for each in self._local_embedders.values()} | self.accounts.status()
 
     async def close(self) -> None:
-        """The end of the process."""
+        """Closes everything, at the end of the process."""
         if self._readers is not None:
             self._readers.close()
         if self._embedder is not None:

@@ -1,7 +1,7 @@
-"""What a running process holds: the engine that serves now, and what outlives it.
+"""The state of a running process: the current engine, and what outlives it.
 
-A reload builds a new engine whole and swaps one reference; the old one serves the requests that borrowed it and
-is closed after the last of them.
+A reload builds a complete new engine and swaps one reference. The old engine serves the requests that use it and is
+closed after the last of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import structlog
 
 from access.ledger.prices import Prices
 from gateway import __version__
-from gateway.engine.readiness import can_serve, impaired
+from gateway.engine.readiness import can_serve, impairments
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """One config made to run. `close` is called once, when nobody uses it any more."""
+    """The running form of one config. `close` is called once, when no request uses it."""
 
     __slots__ = (
         "_close",
@@ -57,7 +57,7 @@ class Engine:
         caches: Mapping[str, AnswerCache] | None = None,
         prices: Prices | None = None,
     ) -> None:
-        """`max_body` in bytes; `digest` names the config on traces and in /health; `parts` tell how they are."""
+        """`max_body` in bytes. `digest` identifies the config in traces and /health. `parts` return status lines."""
         self.pipeline = pipeline
         self.digest = digest
         self.max_body = max_body
@@ -71,46 +71,46 @@ class Engine:
         self._retired: asyncio.Event | None = None
 
     def enter(self) -> None:
-        """One more request uses it."""
+        """Counts one more request."""
         self._users += 1
 
     def leave(self) -> None:
-        """One less."""
+        """Counts one request less."""
         self._users -= 1
         if self._users == 0 and self._retired is not None:
             self._retired.set()
 
     async def retire(self) -> None:
-        """Waits for the last request, then closes what it owns."""
+        """Waits for the last request, then closes the engine's resources."""
         self._retired = asyncio.Event()
         if self._users:
             await self._retired.wait()
         await self.close()
 
     async def close(self) -> None:
-        """Closes what it owns, in use or not."""
+        """Closes the engine's resources, in use or not."""
         await self._close()
 
 
 class Runtime:
-    """The process's state that surfaces see."""
+    """The process state that surfaces use."""
 
     def __init__(self, recorder: Recorder, resources: Resources, *, metrics: bool = True) -> None:
-        """`metrics` says whether /metrics answers."""
+        """`metrics` says whether /metrics is enabled."""
         self.recorder = recorder
         self.resources = resources
         self.metrics = metrics
         self.draining = False
-        # It will drain soon: load balancers are to look elsewhere, and requests are taken meanwhile.
-        self.leaving = False
-        # All workers' metrics, where there are several.
+        # It will drain soon: readiness fails, so that load balancers stop sending requests, but requests are served.
+        self.shutdown_requested = False
+        # Collects the metrics of all workers, if there are several.
         self.gather: Callable[[], Awaitable[bytes]] | None = None
         self._engine: Engine | None = None
         self._retiring: set[asyncio.Task[None]] = set()
 
     @property
     def engine(self) -> Engine:
-        """The one that serves now."""
+        """The current engine."""
         if self._engine is None:
             raise RuntimeError("no engine has been installed")
         return self._engine
@@ -120,37 +120,37 @@ class Runtime:
         """Whether requests can be served."""
         return self.can_serve()
 
-    def can_serve(self, *, everybody: bool = False) -> bool:
-        """See `gateway.engine.readiness.can_serve`; never while starting and ending."""
-        serving = self._engine is not None and not (self.draining or self.leaving)
-        return serving and can_serve(self.resources.accounts, everybody=everybody)
+    def can_serve(self, *, every_app: bool = False) -> bool:
+        """See `gateway.engine.readiness.can_serve`; false while starting and draining."""
+        serving = self._engine is not None and not (self.draining or self.shutdown_requested)
+        return serving and can_serve(self.resources.accounts, every_app=every_app)
 
     @property
     def status(self) -> str:
-        """`starting`, `waiting` for what it can't serve without, `draining`, `degraded` or `ready`."""
-        if self.draining or self.leaving:
+        """`starting`, `waiting` (for a required service), `draining`, `degraded` or `ready`."""
+        if self.draining or self.shutdown_requested:
             return "draining"
         if self._engine is None:
             return "starting"
         if not self.ready:
             return "waiting"
-        return "degraded" if self.impaired() else "ready"
+        return "degraded" if self.impairments() else "ready"
 
-    def impaired(self) -> dict[str, str]:
-        """See `gateway.engine.readiness.impaired`."""
-        return impaired(self.resources.accounts)
+    def impairments(self) -> dict[str, str]:
+        """See `gateway.engine.readiness.impairments`."""
+        return impairments(self.resources.accounts)
 
     @property
     def version(self) -> str:
-        """Of the program."""
+        """The version of Gatehouse."""
         return __version__
 
     def targets(self) -> list[dict[str, Any]]:
-        """How each target has been doing, from real traffic."""
+        """The health of each target, measured on real traffic."""
         return [msgspec.to_builtins(target) for target in self.resources.health.snapshot()]
 
     def parts(self) -> dict[str, str]:
-        """How each part is, in a line for people."""
+        """The status of each part, one line of text each."""
         engine = self._engine
         return {
             **self.resources.status(),
@@ -159,7 +159,7 @@ class Runtime:
 
     @contextlib.contextmanager
     def borrow(self) -> Iterator[Engine]:
-        """The engine for one request, kept open until the request is over."""
+        """The engine for one request; it stays open until the request ends."""
         engine = self.engine
         engine.enter()
         try:
@@ -168,7 +168,7 @@ class Runtime:
             engine.leave()
 
     def install(self, engine: Engine) -> None:
-        """Serves from `engine` from now on; the one before ends with its last request."""
+        """Makes `engine` current; the previous one closes after its last request."""
         before, self._engine = self._engine, engine
         if before is not None:
             task = asyncio.get_running_loop().create_task(before.retire())
@@ -178,10 +178,10 @@ class Runtime:
     def _retired(self, task: asyncio.Task[None]) -> None:
         self._retiring.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            structlog.get_logger().error("closing the former config failed", error=str(task.exception()))
+            structlog.get_logger().error("closing the previous config failed", error=str(task.exception()))
 
     async def close(self) -> None:
-        """The end of the process: requests have been drained, or will be cut."""
+        """Closes the engine at the end of the process; requests still in flight are cut off."""
         for task in self._retiring:
             task.cancel()
         if self._engine is not None:

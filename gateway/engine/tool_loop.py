@@ -1,7 +1,8 @@
-"""The way between a model and the gateway's own tools: its calls are answered here, and the caller reads one answer.
+"""Runs the gateway's own tools: executes the model's calls of them, so that the caller gets a single response.
 
-Words go on as they come. A call of a tool of ours is held back, answered, and the model asked again; calls of the
-caller's own tools are the caller's. After the last step the tools are no longer offered, so that the model answers.
+Text is streamed as it arrives. A call of a gateway tool is held back and executed, and its result is sent to the model.
+Calls of the caller's own tools are passed to the caller. After the last step the tools are no longer offered, so that
+the model must respond.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Ask = Callable[[ChatRequest], Awaitable["Reply"]]
 
 
 class _Call:
-    """One call of ours under way."""
+    """A call of a gateway tool, while it is streamed."""
 
     def __init__(self, call_id: str, name: str) -> None:
         self.id = call_id
@@ -36,7 +37,7 @@ class _Call:
 
 
 class ToolReply:
-    """Implements `contract.reply.Reply` over as many replies as it takes."""
+    """Combines the replies of all steps into one. Implements `contract.reply.Reply`."""
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class ToolReply:
         ask: Ask,
         guarded: GuardedCalls,
     ) -> None:
-        """`request` as it was asked, `names` the tools of ours in it; `ask` asks the same model again."""
+        """`request` is the request sent, `names` its gateway tools. `ask` sends a request to the same model."""
         self.dialect = OWN_DIALECT
         self.streamed = reply.streamed
         self._reply = reply
@@ -56,13 +57,13 @@ class ToolReply:
         self._names = names
         self._tools = tools
         self._steps = 0
-        self._said: list[str] = []
-        # The thoughts that their vendor has signed, and those whose signature has not come.
-        self._thoughts: list[Reasoning] = []
-        self._thinking: list[str] = []
+        self._text: list[str] = []
+        # Reasoning with a vendor's signature, and reasoning whose signature has not arrived.
+        self._signed_reasoning: list[Reasoning] = []
+        self._unsigned_reasoning: list[str] = []
         self._calls: dict[int, _Call] = {}
-        self._foreign = False
-        self._again = False
+        self._has_caller_calls = False
+        self._needs_step = False
         self._usage = Usage()
         self._step_usage: Usage | None = None
         self._exchange = exchange
@@ -74,11 +75,11 @@ class ToolReply:
         while True:
             deltas = await self._reply.next()
             if deltas is None:
-                if not self._again:
+                if not self._needs_step:
                     return None
-                await self._go_on()
+                await self._run_step()
                 continue
-            passed = [new for delta in deltas if (new := self._delta(delta)) is not None]
+            passed = [new for delta in deltas if (new := self._filter_delta(delta)) is not None]
             if passed:
                 return passed
 
@@ -86,8 +87,8 @@ class ToolReply:
         """See `Reply.close`."""
         await self._reply.close()
 
-    def _delta(self, delta: Delta) -> Delta | None:
-        pieces = [new for piece in delta.choices if (new := self._piece(piece)) is not None]
+    def _filter_delta(self, delta: Delta) -> Delta | None:
+        pieces = [new for choice in delta.choices if (new := self._filter_choice(choice)) is not None]
         usage = delta.usage
         if usage is not None:
             self._step_usage = usage
@@ -96,13 +97,13 @@ class ToolReply:
             return None
         return msgspec.structs.replace(delta, choices=tuple(pieces), usage=usage, raw=b"")
 
-    def _piece(self, piece: ChoiceDelta) -> ChoiceDelta | None:
-        if piece.index:
-            return piece
-        self._said.append(piece.text)
-        self._think(piece)
+    def _filter_choice(self, choice: ChoiceDelta) -> ChoiceDelta | None:
+        if choice.index:
+            return choice
+        self._text.append(choice.text)
+        self._collect_reasoning(choice)
         others = []
-        for call in piece.tool_calls:
+        for call in choice.tool_calls:
             if call.index not in self._calls and call.name in self._names:
                 self._calls[call.index] = _Call(call.id or f"call_{len(self._calls)}", call.name)
             if call.index in self._calls:
@@ -110,58 +111,60 @@ class ToolReply:
                 known.arguments.append(call.arguments)
                 known.signature = known.signature or call.signature
             else:
-                self._foreign = True
+                self._has_caller_calls = True
                 others.append(call)
-        finish = piece.finish
-        if finish and self._calls and not self._foreign:
-            # The answer goes on with what the tools say.
-            self._again, finish = True, ""
-        new = msgspec.structs.replace(piece, tool_calls=tuple(others), finish=finish)
-        return new if new.says_something else None
+        finish = choice.finish
+        if finish and self._calls and not self._has_caller_calls:
+            # The response continues with the tools' results.
+            self._needs_step, finish = True, ""
+        new = msgspec.structs.replace(choice, tool_calls=tuple(others), finish=finish)
+        return new if new.must_be_forwarded else None
 
-    def _think(self, piece: ChoiceDelta) -> None:
-        if piece.reasoning:
-            self._thinking.append(piece.reasoning)
-        if piece.signature:
-            self._thoughts.append(Reasoning("".join(self._thinking), piece.signature, signed_by=piece.signed_by))
-            self._thinking = []
-        if piece.redacted:
-            self._thoughts.append(Reasoning(redacted=piece.redacted, signed_by="anthropic"))
+    def _collect_reasoning(self, choice: ChoiceDelta) -> None:
+        if choice.reasoning:
+            self._unsigned_reasoning.append(choice.reasoning)
+        if choice.signature:
+            self._signed_reasoning.append(
+                Reasoning("".join(self._unsigned_reasoning), choice.signature, signed_by=choice.signed_by)
+            )
+            self._unsigned_reasoning = []
+        if choice.redacted:
+            self._signed_reasoning.append(Reasoning(redacted=choice.redacted, signed_by="anthropic"))
 
-    async def _go_on(self) -> None:
-        """Answers the calls and asks again."""
+    async def _run_step(self) -> None:
+        """Executes the calls and sends their results to the model."""
         calls = list(self._calls.values())
-        said = "".join(self._said)
-        results = await asyncio.gather(*[self._answer(call) for call in calls])
-        parts = [Text(said)] if said else []
-        asked = [ToolCall(call.id, call.name, "".join(call.arguments) or "{}", call.signature) for call in calls]
-        # Anthropic and Google refuse calls without the signed thoughts that they came with.
-        turn = Message("assistant", (*self._thoughts, *parts, *asked))
-        told = tuple(
+        text = "".join(self._text)
+        results = await asyncio.gather(*[self._call_tool(call) for call in calls])
+        parts = [Text(text)] if text else []
+        tool_calls = [ToolCall(call.id, call.name, "".join(call.arguments) or "{}", call.signature) for call in calls]
+        # Anthropic and Google reject tool calls without the signed reasoning that preceded them.
+        turn = Message("assistant", (*self._signed_reasoning, *parts, *tool_calls))
+        result_messages = tuple(
             Message("tool", (ToolResult(call.id, (Text(result),), name=call.name),))
             for call, result in zip(calls, results, strict=True)
         )
-        request = msgspec.structs.replace(self._request, messages=(*self._request.messages, turn, *told))
+        request = msgspec.structs.replace(self._request, messages=(*self._request.messages, turn, *result_messages))
         self._steps += 1
         if self._steps >= self._tools.steps:
-            # Enough: what the caller has of its own stays.
+            # The last step: only the caller's own tools remain.
             left = tuple(tool for tool in request.tools if not (isinstance(tool, Tool) and tool.name in self._names))
             choice = request.tool_choice
             if choice is not None and (not left or choice.name in self._names):
-                # A call of what is not there any more can't be forced.
+                # A tool that is no longer offered can't be forced.
                 choice = None
             request = msgspec.structs.replace(request, tools=left, tool_choice=choice)
             self._names = frozenset()
         self._request = await self._guarded.recheck(request)
         if self._step_usage is not None:
             self._usage = _sum(self._usage, self._step_usage)
-        self._said, self._calls, self._step_usage, self._again = [], {}, None, False
-        self._thoughts, self._thinking = [], []
+        self._text, self._calls, self._step_usage, self._needs_step = [], {}, None, False
+        self._signed_reasoning, self._unsigned_reasoning = [], []
         before = self._reply
         self._reply = await self._ask(self._request)
         await before.close()
 
-    async def _answer(self, call: _Call) -> str:
+    async def _call_tool(self, call: _Call) -> str:
         arguments = self._guarded.reveal_arguments(call.name, "".join(call.arguments))
         return await self._tools.call(call.name, arguments, self._exchange)
 

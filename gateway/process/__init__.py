@@ -1,1 +1,1 @@
-"""The process: the app, the workers, and their ports."""
+"""The process: the app, the workers and their ports."""

@@ -1,4 +1,4 @@
-"""The admin API on a port of its own, in the process of the gateway."""
+"""Serves the admin API on a separate port, in the gateway's process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 import uvicorn
 
 from config.listening import split_listen
-from gateway.surfaces.connections import Connections, bounds_of_admin
+from gateway.surfaces.connections import Connections, admin_bounds
 from gateway.surfaces.protocol import front_protocol
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ DRAIN_S = 5
 
 
 class AdminServer:
-    """One more server on the running loop."""
+    """A second server on the running event loop."""
 
     def __init__(self, app: FastAPI, listen: str, proxies: Sequence[str], bounds: Bounds) -> None:
         self._listen = listen
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http=front_protocol(Connections(bounds_of_admin(bounds))),
+                http=front_protocol(Connections(admin_bounds(bounds))),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -44,17 +44,17 @@ class AdminServer:
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listens. Raises `OSError` for a port that is taken."""
+        """Listens. Raises `OSError` if the port is in use."""
         host, port = split_listen(self._listen)
-        # Bound here: uvicorn would end the process over a port that is taken.
+        # Bound here, because uvicorn would exit the process if the port is in use.
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=128)
-        structlog.get_logger().info("the admin API listens", address=listener.getsockname()[:2])
-        # Signals are the business of the gateway's own server.
+        structlog.get_logger().info("admin API listening", address=listener.getsockname()[:2])
+        # `_serve` instead of `serve`: the main server handles signals.
         self._serving = asyncio.create_task(self._server._serve([listener]))
 
     async def close(self) -> None:
-        """Ends after the requests that are under way."""
+        """Stops after the requests in flight."""
         self._server.should_exit = True
         if self._serving is not None:
             await self._serving

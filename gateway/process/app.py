@@ -1,4 +1,4 @@
-"""The process: the ASGI app and the server around it. Routes and lifespan, no logic."""
+"""The process: the ASGI app and its server. Only routes and lifespan, no logic."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from gateway.engine.resources import Resources
 from gateway.engine.runtime import Runtime
 from gateway.process.admin_server import AdminServer
 from gateway.process.worker_metrics import WorkerMetrics
-from gateway.process.workers import supervise, tell_serving, this_worker, watch_parent
-from gateway.surfaces.connections import Connections, bounds_of
+from gateway.process.workers import notify_serving, supervise, this_worker, watch_parent
+from gateway.surfaces.connections import Connections, connection_bounds
 from gateway.surfaces.http import HttpCall
 from gateway.surfaces.operations import operations
 from gateway.surfaces.origins import Origins
@@ -56,26 +56,27 @@ if TYPE_CHECKING:
     from gateway.process.workers import Worker
     from gateway.surfaces.http import Receive, Scope, Send
 
-RELOAD_LOOK_S = 1.0
-# Requests are taken without what the ledger says if that takes longer; budgets refuse them meanwhile.
+RELOAD_CHECK_S = 1.0
+# The time to wait for spending data from the ledger. After it requests are served, but budgets refuse them until then.
 SEED_WAIT_S = 5.0
 OPEN_FILES = 65_536
 
 
-# What a developer's own pages come from, as other servers on one's own machine take them too.
+# The default origins of a server on a loopback address: a developer's local pages.
 _LOCAL_ORIGINS = ("http://localhost", "http://localhost:*", "http://127.0.0.1", "http://127.0.0.1:*")
 
 
 def _origins(server: ServerConfig) -> Origins | None:
-    """Whose web pages may call; None for nobody's."""
+    """The origins whose web pages may call; None for no origin."""
     if server.cors_origins is not None:
         return Origins(server.cors_origins) if server.cors_origins else None
     return Origins(_LOCAL_ORIGINS, cached=False) if is_loopback(split_listen(server.listen)[0]) else None
 
 
 class Gatehouse(FastAPI):
-    """FastAPI for what people and machines ask about the process; requests to models go to their endpoint directly,
-    past the middleware and the routing table, which would cost as much again as all of ours.
+    """FastAPI for operations and administration.
+
+    Model requests bypass its middleware and routing table, which would double the gateway's overhead.
     """
 
     def __init__(self, process: Process) -> None:
@@ -101,23 +102,23 @@ class Gatehouse(FastAPI):
                 await endpoint(call)
                 return
             if scope["method"] == "HEAD":
-                # The server leaves out the body.
+                # The HTTP server omits the body.
                 scope = {**scope, "method": "GET"}
         await super().__call__(scope, receive, send)
 
 
 async def _page_error(request: Request, error: Exception) -> Response:
-    """Of what is no surface's: whoever opens the address in a browser hears where things are."""
+    """The error for paths outside of all surfaces. It lists the base paths, for people with a browser."""
     path = request.url.path
     if isinstance(error, HTTPException) and error.status_code == 404 and not path.startswith("/admin"):
-        where = "OpenAI's and Anthropic's begin with /v1, Gemini's with /v1beta; /health says how the gateway is"
-        error = HTTPException(404, f"There is no endpoint at {path[:200]}: {where}")
+        hint = "OpenAI's and Anthropic's paths start with /v1, Gemini's with /v1beta; for the status see /health"
+        error = HTTPException(404, f"There is no endpoint at {path[:200]}: {hint}")
     return await _http_error(request, error)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    message = str(error.detail) if isinstance(error, HTTPException) else "Something went wrong in the gateway"
+    message = str(error.detail) if isinstance(error, HTTPException) else "The gateway had an internal error"
     body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
     return JSONResponse(body, status, getattr(error, "headers", None))
 
@@ -131,17 +132,17 @@ def _tracing(config: Config) -> TracingConfig:
         sample=observe.sample,
         service_name=observe.service_name,
         service_version=__version__,
-        egress=config.way_out,
+        egress=config.outbound,
     )
 
 
 class Process:
-    """One process: what it serves from, and how it starts, reloads and ends."""
+    """One process: its state, and how it starts, reloads and ends."""
 
     def __init__(
         self, config: Config, path: Path | None, listen: str | None = None, worker: Worker | None = None
     ) -> None:
-        """`path` is where reloads read from; None never reloads. `worker` is what it is among several."""
+        """`path` is the config file for reloads; None disables them. `worker`: set if there are several processes."""
         self._config = self._started = config
         self._worker = worker
         self._path = path
@@ -157,34 +158,34 @@ class Process:
         )
         self.runtime = Runtime(recorder, resources, metrics=observe.metrics)
         self._reloading = asyncio.Lock()
-        # The files that the last attempt to load read, or wanted to, and what they looked like then.
+        # The files that the last load read or tried to read, with their state at that time.
         self._files = config.files
         self.admin = admin_api(AdminService(self.runtime, lambda: self._config, self._reload_all))
         self.admin_listen = config.admin.listen
-        self.bounds = bounds_of(config.server, _open_files())
+        self.bounds = connection_bounds(config.server, _open_files())
         self.origins = _origins(config.server)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        """Builds the engine, serves, and takes everything down in reverse."""
+        """Builds the engine, serves, and closes everything in reverse order."""
         stack = contextlib.AsyncExitStack()
         try:
             self.runtime.recorder.start()
             self.runtime.resources.accounts = await open_accounts(self._config.server, alone=self._worker is None)
             self.runtime.install(await build(self._config, self.runtime.resources))
             await self.runtime.resources.accounts.seeded(SEED_WAIT_S)
-            await self._open_doors(stack)
+            await self._open_listeners(stack)
         except (ValueError, OSError) as error:
-            # What only shows when something is opened: a database, a folder, a package that is not installed.
-            structlog.get_logger().error("this configuration can't be served", problem=str(error))
+            # Problems that appear only when resources are opened: a database, a folder, a missing package.
+            structlog.get_logger().error("start failed", problem=str(error))
             raise
-        self._note_config()
-        self._note_targets()
+        self._record_config_load()
+        self._retain_targets()
         watching = asyncio.create_task(self._watch()) if self._path is not None else None
-        # What was made until now lives as long as the process: the collector need not look at it again.
+        # Objects created until now live as long as the process: exclude them from garbage collection.
         gc.collect()
         gc.freeze()
-        # Requests leave almost no cycles behind; looking for them after every 700 objects costs a tenth of the time.
+        # Requests create almost no reference cycles; the default threshold of 700 objects costs a tenth of the time.
         gc.set_threshold(20_000, 20, 50)
         try:
             yield
@@ -197,8 +198,8 @@ class Process:
             await self.runtime.recorder.close()
             gc.unfreeze()
 
-    async def _open_doors(self, stack: contextlib.AsyncExitStack) -> None:
-        """What is reached beside the main port: other workers' metrics, and the admin API on a port of its own."""
+    async def _open_listeners(self, stack: contextlib.AsyncExitStack) -> None:
+        """Opens the other listeners: metrics for other workers, and the admin API's port."""
         worker = self._worker
         if worker is not None:
             own = self.runtime.recorder.render
@@ -214,8 +215,8 @@ class Process:
             await server.start()
             stack.push_async_callback(server.close)
 
-    def _note_config(self) -> None:
-        """Once, however many workers load it."""
+    def _record_config_load(self) -> None:
+        """Records the config load in the audit log, once for all workers."""
         if self._worker is None or self._worker.number == 1:
             for use in self._config.old_names:
                 structlog.get_logger().warning(
@@ -223,7 +224,7 @@ class Process:
                 )
             self.runtime.resources.accounts.note("config.load", self._config.digest)
 
-    def _note_targets(self) -> None:
+    def _retain_targets(self) -> None:
         config = self._config
         callers = len(config.apps) + (config.access == "open")
         alone = callers <= 1 and config.server.database is None and not config.identity
@@ -231,81 +232,81 @@ class Process:
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
-        asked = asyncio.Event()
+        requested = asyncio.Event()
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(signal.SIGHUP, asked.set)
+            loop.add_signal_handler(signal.SIGHUP, requested.set)
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RELOAD_LOOK_S):
-                    await asked.wait()
+                async with asyncio.timeout(RELOAD_CHECK_S):
+                    await requested.wait()
             changed = self._changed() if self._config.server.watch else []
-            if asked.is_set() or changed:
-                asked.clear()
+            if requested.is_set() or changed:
+                requested.clear()
                 await self.reload(changed)
 
     def _changed(self) -> list[str]:
-        """The files that are not as they were when they were read."""
-        found = []
-        for path, seen in self._files.items():
+        """The files that have changed since they were read."""
+        changed = []
+        for path, before in self._files.items():
             now = stamp(path)
-            # Editors take the YAML away before they put the new one there.
-            if now != seen and (now is not None or path != self._path):
-                found.append(str(path))
-        return sorted(found)
+            # Editors may delete the YAML file before they write the new one.
+            if now != before and (now is not None or path != self._path):
+                changed.append(str(path))
+        return sorted(changed)
 
     async def _reload_all(self) -> bool:
-        """Here first, then in all workers: who asks hears whether the config is good."""
+        """Reloads here first, then in all workers. Returns whether the config is valid."""
         done = await self.reload()
         if done and self._worker is not None:
             os.kill(os.getppid(), signal.SIGHUP)
         return done
 
     async def reload(self, changed: Sequence[str] = ()) -> bool:
-        """Swaps to the file's config if it is valid and can be built; else the old one serves on.
+        """Activates the file's config if it is valid and can be built; else the old config stays active.
 
-        `changed` are the files that are why, for the log.
+        `changed` are the changed files, for the log.
         """
         log = structlog.get_logger()
         if self._path is None:
             return False
         async with self._reloading:
-            # Also those that a text which is wrong names: what it lacks may come.
+            # Filled even if the config is invalid, because a missing file may appear later.
             files = self._files = {}
             try:
                 config = await asyncio.to_thread(load, self._path, listen=self._listen, files=files)
                 engine = await build(config, self.runtime.resources)
             except ConfigError as error:
                 problems = error.render()
-                log.error("reload refused, the old config serves on", problems=problems, changed=changed)
+                log.error("reload rejected, the old config stays active", problems=problems, changed=changed)
                 return False
             except Exception as error:
-                log.error("reload failed, the old config serves on", error=type(error).__name__)
+                log.error("reload failed, the old config stays active", error=type(error).__name__)
                 return False
             for part in ("server", "observe", "admin.listen"):
                 now, then = operator.attrgetter(part)(config), operator.attrgetter(part)(self._started)
                 if now != then:
-                    log.warning("changes of this take effect at the next start", section=part)
+                    log.warning("section changed, takes effect after a restart", section=part)
             self._config = config
             self.runtime.install(engine)
-            self._note_config()
-            self._note_targets()
+            self._record_config_load()
+            self._retain_targets()
             log.info("reloaded", config=config.digest, changed=changed)
             return True
 
 
 class Server(uvicorn.Server):
-    """Fails readiness as soon as it is asked to end, before the drain begins."""
+    """Fails readiness as soon as it gets a signal, before the drain starts."""
 
     runtime: Runtime | None = None
-    notice_s = 0.0
+    shutdown_delay_s = 0.0
     _loop: asyncio.AbstractEventLoop | None = None
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """SIGTERM or SIGINT. The second one does not wait."""
+        """Handles SIGTERM and SIGINT. A second signal skips the delay."""
         runtime = self.runtime
-        if runtime is not None and self.notice_s and self._loop is not None and not runtime.leaving:
-            runtime.leaving = True
-            self._loop.call_soon_threadsafe(self._loop.call_later, self.notice_s, self._drain, sig)
+        if runtime is not None and self.shutdown_delay_s and self._loop is not None and not runtime.shutdown_requested:
+            runtime.shutdown_requested = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, self.shutdown_delay_s, self._drain, sig)
         else:
             self._drain(sig)
 
@@ -315,14 +316,14 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, None)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As ever, and a parent hears of it."""
+        """Starts, and notifies the parent process."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        tell_serving()
+        notify_serving()
 
 
 def serve(config_path: Path, listen: str | None = None) -> int:
-    """Serves until SIGTERM or SIGINT. Returns the exit code: 2 for a bad config, 1 when the port is taken."""
+    """Serves until SIGTERM or SIGINT. Returns the exit code: 2 for an invalid config, 1 if the port is in use."""
     try:
         config = load(config_path, listen=listen)
     except ConfigError as error:
@@ -345,27 +346,27 @@ def serve(config_path: Path, listen: str | None = None) -> int:
     try:
         server.run([worker.listener] if worker is not None else None)
     except SystemExit:
-        # uvicorn's own word for a start that failed; it has said why.
+        # uvicorn raises it if the start failed, after it has logged the reason.
         return 1
     return 0 if server.started else 1
 
 
 def _open_files() -> int:
-    """How many files the process may have open."""
+    """The process's limit of open files."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return OPEN_FILES if soft == resource.RLIM_INFINITY else soft
 
 
 def _raise_open_files() -> None:
-    """As many as the system allows: the soft limit is for programs that use `select`."""
+    """Raises the limit of open files to what the system allows: the soft limit exists for programs with `select`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    limit = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 def make_server(config: Config, path: Path | None, listen: str | None = None, worker: Worker | None = None) -> Server:
-    """A server that is ready to run."""
+    """Creates a server that is ready to run."""
     process = Process(config, path, listen, worker)
     server = Server(
         uvicorn.Config(
@@ -385,5 +386,5 @@ def make_server(config: Config, path: Path | None, listen: str | None = None, wo
         )
     )
     server.runtime = process.runtime
-    server.notice_s = config.server.shutdown_delay or 0.0
+    server.shutdown_delay_s = config.server.shutdown_delay or 0.0
     return server

@@ -1,4 +1,4 @@
-"""One worker's /metrics speaks for all: each gives its text on a Unix socket, and whoever is asked merges them."""
+"""Any worker's /metrics returns the metrics of all: each serves its own on a Unix socket, and one merges them."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-ANSWER_S = 1.0
+RESPONSE_TIMEOUT_S = 1.0
 EOF = b"# EOF"
-# A worker that dies while it answers must not be taken for one that had no more to say.
+# Marks a complete response, so that a worker that dies while it responds is not merged partially.
 END = b"# END\n"
 
 SUMMED_KINDS = frozenset({b"counter", b"histogram", b"summary"})
-# Amounts: all workers' together are the amount of the whole.
+# Amounts: the total is the sum over all workers.
 SUMMED_GAUGES = frozenset(
     {
         b"gatehouse_in_flight",
         b"gatehouse_target_in_flight",
         b"gatehouse_ledger_waiting_bytes",
-        # Pages that workers share are counted once for each.
+        # Memory pages that workers share are counted once per worker.
         b"process_resident_memory_bytes",
         b"process_virtual_memory_bytes",
-        # The limit is each process's own; only summed does it fit beside the sum of what is open.
+        # The limit applies per process; the sum matches the sum of open files.
         b"process_max_fds",
         b"process_open_fds",
     }
 )
-# States and facts: a sum would be nonsense.
+# States: a sum would be meaningless.
 HIGHEST_GAUGES = frozenset(
     {
         b"gatehouse_build_info",
-        # 1 for each state that any worker's breaker is in, so two states of a target can be 1.
+        # 1 for each state of any worker's breaker, so two states of a target can be 1.
         b"gatehouse_breaker_state",
         b"gatehouse_key_cache_age_seconds",
-        # Of a folder that workers share.
+        # A value of a folder that workers share.
         b"gatehouse_ledger_undecodable_lines",
-        # That of the worker that was started last.
+        # The value of the worker that started last.
         b"process_start_time_seconds",
         b"python_info",
     }
@@ -51,10 +51,10 @@ _HEADERS = (b"HELP", b"TYPE", b"UNIT")
 
 
 class WorkerMetrics:
-    """One worker's part in it: it answers the others, and asks them."""
+    """One worker's side: serves its metrics to other workers, and requests theirs."""
 
     def __init__(self, folder: Path, number: int, own: Callable[[], bytes]) -> None:
-        """`folder` is the workers' own; `number` is this one's; `own` renders its exposition."""
+        """`folder` is shared by the workers, `number` is this worker's, `own` renders its exposition."""
         self._folder = folder
         self._number = number
         self._own = own
@@ -62,48 +62,48 @@ class WorkerMetrics:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Answers the others from now on."""
-        # What a worker left that was killed is in the way of the one in its place.
-        self._forget()
-        self._server = await asyncio.start_unix_server(self._answer, self._path)
+        """Starts to serve this worker's metrics."""
+        # A killed worker leaves its socket file, which would block its successor.
+        self._remove_socket()
+        self._server = await asyncio.start_unix_server(self._respond, self._path)
 
     async def gather(self) -> bytes:
-        """All workers' expositions merged; a worker that does not answer in time is left out."""
+        """The merged expositions of all workers; a worker that does not respond in time is omitted."""
         others = [number for number in self._numbers() if number != self._number]
-        answers = await asyncio.gather(*(self._ask(number) for number in others))
+        answers = await asyncio.gather(*(self._request(number) for number in others))
         texts = dict(zip(others, answers, strict=True))
         texts[self._number] = self._own()
-        # Thousands of lines from each worker: requests go on meanwhile.
+        # In a thread, because each worker has thousands of lines.
         return await asyncio.to_thread(merge, [text for _, text in sorted(texts.items()) if text])
 
     async def close(self) -> None:
-        """Answers no more."""
+        """Stops serving."""
         if self._server is not None:
             self._server.close()
             self._server = None
-            self._forget()
+            self._remove_socket()
 
-    def _forget(self) -> None:
+    def _remove_socket(self) -> None:
         self._path.unlink(missing_ok=True)
 
     def _numbers(self) -> list[int]:
         return [int(path.stem) for path in self._folder.glob("*.sock") if path.stem.isdecimal()]
 
-    async def _answer(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _respond(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(RESPONSE_TIMEOUT_S):
                 writer.write(self._own() + END)
                 await writer.drain()
         except (OSError, TimeoutError):
-            # It asked and went.
+            # The requesting worker disconnected.
             writer.transport.abort()
         finally:
             writer.close()
 
-    async def _ask(self, number: int) -> bytes:
-        """Empty when it does not answer."""
+    async def _request(self, number: int) -> bytes:
+        """The exposition of another worker; empty if it does not respond."""
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(RESPONSE_TIMEOUT_S):
                 reader, writer = await asyncio.open_unix_connection(self._folder / f"{number}.sock")
                 try:
                     text = await reader.read()
@@ -115,7 +115,7 @@ class WorkerMetrics:
 
 
 class _Family:
-    """One metric: its header lines, its kind, and each sample's values in the order of their first coming."""
+    """One metric: its header lines, its type, and the values of each sample in order of first occurrence."""
 
     __slots__ = ("head", "kind", "samples")
 
@@ -126,14 +126,14 @@ class _Family:
 
 
 def merge(expositions: Sequence[bytes]) -> bytes:
-    """One exposition of many, in text format 0.0.4 or OpenMetrics, all in the same.
+    """Merges expositions, all in text format 0.0.4 or all in OpenMetrics.
 
-    Counters, histograms, summaries and gauges of amounts are summed; of other gauges the highest stands, and the
-    earliest of `_created`. A gauge that the tables above do not name counts as a state: what is shown then is at least
-    what some worker says. Timestamps and exemplars, of which we export none, are dropped.
+    Counters, histograms, summaries and gauges of amounts are summed. For other gauges the highest value is used, for
+    `_created` the earliest. A gauge that is not in the tables above counts as a state: its value is that of at least
+    one worker. Timestamps and exemplars are dropped; the gateway exports none.
 
-    A worker that was started again begins at 0, and one that did not answer is missing, so a counter can fall. That
-    is what Prometheus takes for a restart, and `rate` and `increase` reckon with it.
+    A restarted worker starts at 0, and a worker that did not respond is missing, so a counter can decrease.
+    Prometheus treats this as a counter reset, which `rate` and `increase` handle.
     """
     families: dict[bytes, _Family] = {}
     ended = False
@@ -143,26 +143,26 @@ def merge(expositions: Sequence[bytes]) -> bytes:
     for family in families.values():
         lines += family.head.values()
         for (name, labels), values in family.samples.items():
-            lines.append(b"%s%s %s" % (name, labels, _text(_rule(name, family.kind)(values))))
+            lines.append(b"%s%s %s" % (name, labels, _text(_aggregation(name, family.kind)(values))))
     if ended:
         lines.append(EOF)
     return b"".join(line + b"\n" for line in lines)
 
 
 def _read(exposition: bytes, families: dict[bytes, _Family]) -> bool:
-    """Adds its samples to `families`; whether it has OpenMetrics' last line."""
+    """Adds the samples to `families`. Returns whether OpenMetrics' last line is present."""
     ended = False
     family = None
-    # Not `splitlines`: a carriage return may stand in a label.
+    # Not `splitlines`: a label may contain a carriage return.
     for line in exposition.split(b"\n"):
         if line.startswith(b"#"):
             ended = ended or line == EOF
-            words = line.split(b" ", 3)
-            if len(words) >= 3 and words[1] in _HEADERS:
-                family = families.setdefault(words[2], _Family())
-                family.head.setdefault(words[1], line)
-                if words[1] == b"TYPE":
-                    family.kind = words[-1]
+            fields = line.split(b" ", 3)
+            if len(fields) >= 3 and fields[1] in _HEADERS:
+                family = families.setdefault(fields[2], _Family())
+                family.head.setdefault(fields[1], line)
+                if fields[1] == b"TYPE":
+                    family.kind = fields[-1]
             continue
         match = _SAMPLE.match(line)
         if match is None:
@@ -174,8 +174,8 @@ def _read(exposition: bytes, families: dict[bytes, _Family]) -> bool:
     return ended
 
 
-def _rule(name: bytes, kind: bytes) -> Callable[[Sequence[float]], float]:
-    # Before the kind: format 0.0.4 calls them gauges, OpenMetrics makes them part of a counter.
+def _aggregation(name: bytes, kind: bytes) -> Callable[[Sequence[float]], float]:
+    # Checked before the type: they are gauges in format 0.0.4, and part of a counter in OpenMetrics.
     if name.endswith(b"_created"):
         return min
     return _total if kind in SUMMED_KINDS or name in SUMMED_GAUGES else _highest
@@ -183,7 +183,7 @@ def _rule(name: bytes, kind: bytes) -> Callable[[Sequence[float]], float]:
 
 def _total(values: Sequence[float]) -> float:
     try:
-        # Exact, so that it does not matter which worker is asked.
+        # Exact, so that all workers return the same result.
         return math.fsum(values)
     except (OverflowError, ValueError):
         return sum(values)

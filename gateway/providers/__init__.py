@@ -1,1 +1,1 @@
-"""HTTP out: connections, credentials, and the providers made of them."""
+"""Upstream HTTP: connections, credentials, and the providers that use them."""

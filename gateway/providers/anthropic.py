@@ -1,4 +1,4 @@
-"""`kind: anthropic`: Anthropic's Messages API, or a server that speaks it."""
+"""`kind: anthropic`: Anthropic's Messages API, or a compatible server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contract.endpoint import Endpoint
 
 
 class AnthropicConfig(NetworkConfig):
-    """Anthropic's Messages API, or a server that speaks it."""
+    """Anthropic's Messages API, or a compatible server."""
 
     needs = KEYED
     speaks = "anthropic"
@@ -20,14 +20,14 @@ class AnthropicConfig(NetworkConfig):
     adds = r"/v1(?:/messages)?"
 
     kind: Literal["anthropic"] = Field(description="Anthropic's Messages dialect.")
-    base_url: HttpUrl = Field(default="https://api.anthropic.com", description="Where the API's paths begin.")
+    base_url: HttpUrl = Field(default="https://api.anthropic.com", description="The base URL of the API.")
     version: Literal["2023-06-01", "2026-10-21"] = Field(default="2023-06-01", description="`anthropic-version`.")
     auth: Literal["x-api-key", "bearer"] = Field(
-        default="x-api-key", description="How the key travels; `bearer` is the default with version 2026-10-21."
+        default="x-api-key", description="How the key is sent; `bearer` is the default with version 2026-10-21."
     )
     prompt_cache: Literal["off", "auto"] = Field(
         default="off",
-        description="`auto` marks long stable prefixes to be kept by the provider, where a caller has placed no marks.",
+        description="`auto` adds cache breakpoints to long stable prefixes, unless the caller has set its own.",
     )
 
     @model_validator(mode="before")

@@ -1,4 +1,4 @@
-"""`kind: azure`: OpenAI's models on Azure, each behind a deployment."""
+"""`kind: azure`: OpenAI's models on Azure, each in a deployment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class AzureConfig(NetworkConfig):
     endpoint: HttpUrl = Field(description="The resource's address.", examples=["https://NAME.openai.azure.com"])
     api_version: str = Field(min_length=1, description="Azure's API version.", examples=["2024-10-21"])
     deployments: dict[str, str] = Field(
-        default={}, description="Model to the name of its deployment; a model that is not here is its own deployment."
+        default={}, description="Maps a model to its deployment. A model without an entry is its own deployment's name."
     )
     max_tokens_field: MaxTokensField = "auto"
 

@@ -1,11 +1,11 @@
-"""What holds for every kind of provider, as tests: a class of tests derives from `ProviderConformance`.
+"""Tests that every kind of provider must pass. Derive a test class from `ProviderConformance`.
 
     class TestEchoProvider(ProviderConformance):
         config = EchoConfig
         dialect = Echo()
         options = {"kind": "echo", "api_key": "k"}
 
-It needs pytest, which nothing else here does: only tests import this module.
+Only tests may import this module, because it needs pytest.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gateway.providers.remote import RemoteProvider
 
 
 class _Embedder:
-    """Implements `Embeds`: all texts mean the same."""
+    """Implements `Embeds`: all texts have the same vector."""
 
     name = "one"
     dimensions = 1
@@ -40,7 +40,7 @@ class _Embedder:
 
 
 class _Parts:
-    """Implements `ProviderParts`, and keeps what it was asked for."""
+    """Implements `ProviderParts`, and records the calls."""
 
     def __init__(self, dialect: Dialect | None) -> None:
         self.egress = DIRECT
@@ -53,7 +53,7 @@ class _Parts:
         return _Embedder()
 
     def dialect(self, name: str) -> Dialect:
-        assert self._dialect is not None, f"it asks for the dialect {name}: name it in the class of tests"
+        assert self._dialect is not None, f"the provider uses the dialect {name}: set `dialect` in the test class"
         assert self._dialect.name == name
         return self._dialect
 
@@ -72,23 +72,24 @@ class ProviderConformance:
 
     config: ClassVar[type[ProviderBase]]
     options: ClassVar[Mapping[str, Any]]
-    """What a file must say of it at least, in the values that the fields have."""
+    """The minimal options of a valid config, as field values."""
     dialect: ClassVar[Dialect | None] = None
-    """What it speaks; None for one without a dialect of the catalog."""
-    too_much: ClassVar[str] = ""
-    """A path that does not belong behind its address, where it is reached over the network."""
+    """The provider's dialect; None if it uses no dialect of the catalog."""
+    excess_path: ClassVar[str] = ""
 
-    def made(self, more: Mapping[str, Any] | None = None) -> ProviderBase:
-        """The config from the options and what is given beside them."""
+    """A path that must not follow the address of a network provider."""
+
+    def provider_config(self, more: Mapping[str, Any] | None = None) -> ProviderBase:
+        """The config with the minimal options plus `more`."""
         return self.config.model_validate({**self.options, **(more or {})}, strict=False)
 
     def test_it_is_built_under_its_name(self) -> None:
-        """And leaves nothing open."""
+        """It closes everything that it opened."""
 
         async def build() -> None:
             parts = _Parts(self.dialect)
-            asked: ProviderParts = parts
-            provider = await self.made().build("here", asked)
+            provider_parts: ProviderParts = parts
+            provider = await self.provider_config().build("here", provider_parts)
             assert provider.name == "here"
             assert provider.dialect == (self.dialect.name if self.dialect is not None else provider.dialect)
             await provider.close()
@@ -99,13 +100,13 @@ class ProviderConformance:
 
     def test_it_is_built_behind_a_proxy_and_for_http_2(self) -> None:
         """Of one behind HTTP: its calls go another way then, and its address stays."""
-        network = self.made().network
+        network = self.provider_config().network
         if network is None:
             return
 
         async def build(more: Mapping[str, Any]) -> tuple[Endpoint, tuple[str, int] | None]:
             parts = _Parts(self.dialect)
-            provider = await self.made(more).build("here", parts)
+            provider = await self.provider_config(more).build("here", parts)
             await provider.close()
             return parts.endpoints[0], provider.address if isinstance(provider, RemoteProvider) else None
 
@@ -119,33 +120,33 @@ class ProviderConformance:
             assert address == straight[1]
 
     def test_its_options_reach_the_endpoint(self) -> None:
-        """Of one behind HTTP: headers, bounds and what to do with fields that can't be said."""
+        """The endpoint of an HTTP provider gets the headers, the limits and the policy for unsupported fields."""
         if not issubclass(self.config, NetworkConfig):
             return
 
         async def build() -> Endpoint:
             parts = _Parts(self.dialect)
             more = {"max_connections": 7, "max_response": "1MB", "unsupported_params": "refuse", "connect": "2s"}
-            await self.made(more).build("here", parts)
+            await self.provider_config(more).build("here", parts)
             return parts.endpoints[0]
 
         endpoint = asyncio.run(build())
         assert (endpoint.max_connections, endpoint.max_answer, endpoint.connect_s) == (7, 1_000_000, 2.0)
         assert endpoint.unsupported == "refuse"
 
-    def test_its_address_is_looked_at(self) -> None:
-        """The one that it has raises no doubts; one with a path of the API's own does."""
-        network = self.made().network
+    def test_its_address_is_checked(self) -> None:
+        """Its default address gets no warning; an address with a path of the API does."""
+        network = self.provider_config().network
         if network is None:
             return
         assert network.endpoint_of().base_url == network.address
         assert network.address_remark() is None
-        if self.too_much:
-            remark = self.made({network.address_key: network.address + self.too_much}).network
+        if self.excess_path:
+            remark = self.provider_config({network.address_key: network.address + self.excess_path}).network
             assert remark is not None
             assert remark.address_remark() is not None
 
-    def test_what_it_costs_can_be_looked_up(self) -> None:
-        """By nobody, by a list's name, or by its address."""
-        made = self.made()
-        assert made.free or made.price_list or made.network is not None
+    def test_its_prices_can_be_looked_up(self) -> None:
+        """It is free, has a price list, or has an address to look it up by."""
+        config = self.provider_config()
+        assert config.free or config.price_list or config.network is not None

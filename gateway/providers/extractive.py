@@ -1,4 +1,4 @@
-"""The built-in model `extractive`, which quotes instead of writing, and `minilm` for embeddings. No key, no network."""
+"""The built-in model `extractive`, which quotes passages, and the embedding model `minilm`. No key, no network."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from gateway.providers.quoting import (
 
 MODEL = "extractive"
 DIALECT = "extractive"
-_ANSWERS = TraceNames("gatehouse.extractive")
-_EMBEDS = TraceNames("gatehouse.extractive", "embeddings")
-# Embedding is only a better order: when the embedder is busy with documents, term overlap has to do.
+_CHAT_TRACE = TraceNames("gatehouse.extractive")
+_EMBEDDINGS_TRACE = TraceNames("gatehouse.extractive", "embeddings")
+# Embeddings only improve the ranking. If the embedder is busy with documents, term overlap is used instead.
 _EMBED_TIMEOUT_S = 1.0
-# What a model that writes would heed. Quotes do not change with them.
-_WITHOUT_EFFECT = (
+# Parameters of generative models that have no effect on quotes.
+_IGNORED_PARAMS = (
     "temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty", "reasoning",
 )  # fmt: skip
 
@@ -45,19 +45,20 @@ _WITHOUT_EFFECT = (
 async def answer(
     messages: tuple[Message, ...], embedder: Embeds | None = None, pool: WorkPool | None = None
 ) -> ExtractiveAnswer:
-    """Quotes the sentences that answer the last user question, by meaning where an embedder is ready, else by words.
+    """Quotes the sentences that answer the last user question.
 
-    `pool` has the threads that read the prompt; without it is read at once.
+    Ranks them by embeddings if an embedder is ready, else by terms. `pool` provides threads that parse the prompt;
+    without it the prompt is parsed on the event loop.
     """
-    prompt, sentences, scored = await _read_apart(messages, pool) if pool is not None else _read(messages)
+    prompt, sentences, scored = await _read_in_pool(messages, pool) if pool is not None else _read(messages)
     similarities = None
     if scored and prompt.question and embedder is not None and embedder.ready:
         similarities = await _similarities(prompt.question, scored, embedder)
     return write_answer(prompt, rank(prompt.question, scored, similarities) if sentences else [])
 
 
-async def _read_apart(messages: tuple[Message, ...], pool: WorkPool) -> tuple[Prompt, list[Sentence], list[Scored]]:
-    # Each call is a turn of its own: a model knows no callers.
+async def _read_in_pool(messages: tuple[Message, ...], pool: WorkPool) -> tuple[Prompt, list[Sentence], list[Scored]]:
+    # The model has no caller to be fair between, so each call counts as its own caller.
     return await pool.run(str(id(messages)), _read, messages)
 
 
@@ -74,7 +75,7 @@ class ExtractiveConfig(ProviderBase):
 
 
 class ExtractiveProvider:
-    """Implements `contract.provider.Provider` within the process, so that it is always trusted."""
+    """Implements `contract.provider.Provider` in this process, so it is always trusted."""
 
     dialect = DIALECT
     trusted = True
@@ -85,22 +86,22 @@ class ExtractiveProvider:
         self._embedder = embedder
 
     async def open(self, request: ChatRequest, call: UpstreamCall) -> ExtractiveReply:
-        """Raises `UnsupportedFeature` for what quoting can't do, `UpstreamNotFound` for another model's name."""
+        """See `Provider.open`. Raises `UnsupportedFeature`, and `UpstreamNotFound` for another model's name."""
         if call.model != MODEL:
             raise UpstreamNotFound(f"The built-in provider has the model '{MODEL}', not '{call.model}'")
         refuse_unsupported(request)
-        call.attempt.dialect, call.attempt.traced_as = DIALECT, _ANSWERS
+        call.attempt.dialect, call.attempt.traced_as = DIALECT, _CHAT_TRACE
         call.attempt.losses += tuple(
             DroppedParam(field, "has no effect on quotes")
-            for field in _WITHOUT_EFFECT
+            for field in _IGNORED_PARAMS
             if getattr(request, field) is not None
         )
-        found = await answer(request.messages, self._embedder, self._pool)
+        result = await answer(request.messages, self._embedder, self._pool)
         call.attempt.status = 200
-        return ExtractiveReply(_deltas(request, call.model, found), streamed=call.stream)
+        return ExtractiveReply(_deltas(request, call.model, result), streamed=call.stream)
 
     async def embed(self, request: EmbeddingRequest, call: UpstreamCall) -> Embeddings:
-        """384 numbers a text. Raises `UnsupportedFeature` without a model, or for another number of dimensions."""
+        """Returns 384 numbers per text. Raises `UnsupportedFeature` without a model or for other dimensions."""
         embedder = self._embedder
         if embedder is None:
             raise UnsupportedFeature("The built-in provider runs without an embedding model", param="model")
@@ -112,16 +113,16 @@ class ExtractiveProvider:
             vectors = await embedder.embed(request.texts)
         except GatehouseError as error:
             raise ServerFault(error.message) from error
-        call.attempt.dialect, call.attempt.traced_as = DIALECT, _EMBEDS
+        call.attempt.dialect, call.attempt.traced_as = DIALECT, _EMBEDDINGS_TRACE
         call.attempt.status = 200
         return Embeddings(vectors, embedder.name, sum(map(estimate_tokens, request.texts)))
 
     async def close(self) -> None:
-        """Nothing to close; the embedder is its owner's."""
+        """Does nothing: the embedder's owner closes it."""
 
 
 class ExtractiveReply:
-    """An answer that is already there, one delta a paragraph."""
+    """A complete response, with one delta per paragraph."""
 
     dialect = DIALECT
 
@@ -140,15 +141,15 @@ class ExtractiveReply:
 
 
 def refuse_unsupported(request: ChatRequest) -> None:
-    """Raises `UnsupportedFeature` naming the first field that a model which only quotes can't honour."""
+    """Raises `UnsupportedFeature` for the first field that a quoting model can't support."""
     for name, value in (request.extra or {}).items():
         if value is not None:
             check_held(name)
     fault = _unsupported(request)
     if fault:
-        field, what = fault
+        field, feature = fault
         raise UnsupportedFeature(
-            f"The built-in model '{MODEL}' only quotes from passages; it has no {what}. Use a language model.",
+            f"The built-in model '{MODEL}' only quotes passages and does not support {feature}. Use a language model.",
             param=field,
         )
 
@@ -159,7 +160,7 @@ def _unsupported(request: ChatRequest) -> tuple[str, str] | None:
     if request.response_format and request.response_format.kind != "text":
         return "response_format", "JSON output"
     if request.n is not None and request.n != 1:
-        return "n", "choices beyond one"
+        return "n", "more than one choice"
     if request.logprobs:
         return "logprobs", "logprobs"
     if request.top_logprobs:
@@ -169,7 +170,7 @@ def _unsupported(request: ChatRequest) -> tuple[str, str] | None:
             continue
         for part in message.parts:
             if not isinstance(part, Text) and not (isinstance(part, Document) and part.text):
-                return f"messages[{index}].content", f"reading of {type(part).__name__.lower()} parts"
+                return f"messages[{index}].content", f"{type(part).__name__.lower()} parts"
     return None
 
 
@@ -183,17 +184,17 @@ async def _similarities(question: str, scored: list[Scored], embedder: Embeds) -
     """Each sentence's cosine to the question; None when the embedder fails or takes too long."""
     try:
         async with asyncio.timeout(_EMBED_TIMEOUT_S):
-            vectors = await embedder.embed([question, *(each.sentence.compared for each in scored)])
+            vectors = await embedder.embed([question, *(each.sentence.embedded_text for each in scored)])
     except (GatehouseError, TimeoutError):
         return None
-    asked, *rest = vectors
-    return [sum(a * b for a, b in zip(asked, vector, strict=True)) for vector in rest]
+    question_vector, *rest = vectors
+    return [sum(a * b for a, b in zip(question_vector, vector, strict=True)) for vector in rest]
 
 
-def _deltas(request: ChatRequest, model: str, found: ExtractiveAnswer) -> list[Delta]:
+def _deltas(request: ChatRequest, model: str, result: ExtractiveAnswer) -> list[Delta]:
     identity = f"{MODEL}-{secrets.token_hex(12)}"
-    text, finish, stopped_by = _limit(found.text, request)
-    pieces = _in_paragraphs(text)
+    text, finish, stopped_by = _limit(result.text, request)
+    pieces = _split_paragraphs(text)
     deltas = [Delta((ChoiceDelta(text=piece),), id=identity, model=model) for piece in pieces]
     read = sum(estimate_tokens(message.text) for message in request.messages)
     usage = Usage(input=read, output=estimate_tokens(text))
@@ -202,12 +203,12 @@ def _deltas(request: ChatRequest, model: str, found: ExtractiveAnswer) -> list[D
 
 
 def _limit(text: str, request: ChatRequest) -> tuple[str, FinishReason, str]:
-    """The text up to the first stop sequence and within `max_tokens`, why it ends there, and at which sequence."""
+    """The text up to the first stop sequence or `max_tokens`, the finish reason, and the stop sequence."""
     finish: FinishReason = "stop"
     stopped_by = ""
-    found = [(at, stop) for stop in request.stop if stop and (at := text.find(stop)) >= 0]
-    if found:
-        at, stopped_by = min(found)
+    matches = [(at, stop) for stop in request.stop if stop and (at := text.find(stop)) >= 0]
+    if matches:
+        at, stopped_by = min(matches)
         text, finish = text[:at], "stop_sequence"
     if request.max_tokens is not None and estimate_tokens(text) > request.max_tokens:
         low, high = 0, len(text)
@@ -218,6 +219,6 @@ def _limit(text: str, request: ChatRequest) -> tuple[str, FinishReason, str]:
     return text, finish, stopped_by
 
 
-def _in_paragraphs(text: str) -> list[str]:
-    """The text cut after each blank line; joined it is the text again."""
+def _split_paragraphs(text: str) -> list[str]:
+    """Splits the text after each blank line; the pieces join to the same text."""
     return [piece for piece in text.replace("\n\n", "\n\n\0").split("\0") if piece]

@@ -21,7 +21,7 @@ class GeminiConfig(NetworkConfig):
 
     kind: Literal["gemini"] = Field(description="Gemini's generateContent dialect.")
     base_url: HttpUrl = Field(
-        default="https://generativelanguage.googleapis.com", description="Where the API's paths begin."
+        default="https://generativelanguage.googleapis.com", description="The base URL of the API."
     )
     version: str = Field(default="v1beta", pattern=r"^v[0-9][a-z0-9]*$", description="The API version in the path.")
 

@@ -1,4 +1,4 @@
-"""`kind: openai`: OpenAI, or any server that speaks its dialect."""
+"""`kind: openai`: OpenAI, or any compatible server."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _NATIVE_HOSTS = ("api.openai.com", ".openai.azure.com")
 MaxTokensField = Annotated[
     Literal["auto", "max_tokens", "max_completion_tokens"],
     Field(
-        description="The field that bounds an answer: reasoning models take `max_completion_tokens` only, many other "
-        "servers `max_tokens` only. `auto`: the former for OpenAI, Azure and models called `o1`, `o3`, "
+        description="The field for the token limit: reasoning models accept only `max_completion_tokens`, many other "
+        "servers only `max_tokens`. `auto`: the former for OpenAI, Azure and models named `o1`, `o3`, "
         "`o4`, `gpt-5` and later, the latter for others."
     ),
 ]
@@ -26,14 +26,14 @@ MaxTokensField = Annotated[
 ToolIds = Annotated[
     Literal["auto", "any", "nine_letters"],
     Field(
-        description="The ids of earlier tool calls that the server takes. Mistral's API and the templates of its "
-        "models take nine letters or digits. `auto`: those for api.mistral.ai, any for others."
+        description="The tool call ids that the server accepts. Mistral's API and its models' chat templates require "
+        "nine letters or digits. `auto`: `nine_letters` for api.mistral.ai, `any` for others."
     ),
 ]
 
 
 class OpenAIConfig(NetworkConfig):
-    """OpenAI, or any server that speaks its dialect."""
+    """OpenAI, or any compatible server."""
 
     needs = (*KEYED, ("base_url",))
     speaks = "openai"
@@ -41,7 +41,7 @@ class OpenAIConfig(NetworkConfig):
     adds = r"/(?:chat/completions|completions|embeddings|responses|models)"
 
     kind: Literal["openai"] = Field(description="OpenAI's dialect, at any `base_url`.")
-    base_url: HttpUrl = Field(default=DEFAULT_URL, description="Where the API's paths begin.")
+    base_url: HttpUrl = Field(default=DEFAULT_URL, description="The base URL of the API.")
     max_tokens_field: MaxTokensField = "auto"
     tool_ids: ToolIds = "auto"
 
@@ -50,11 +50,11 @@ class OpenAIConfig(NetworkConfig):
 
     def address_remark(self) -> tuple[str, str] | None:
         """See `NetworkConfig.address_remark`."""
-        found = super().address_remark()
+        remark = super().address_remark()
         parts = urlsplit(self.base_url)
-        if found is None and parts.hostname == "api.openai.com" and not parts.path.rstrip("/"):
+        if remark is None and parts.hostname == "api.openai.com" and not parts.path.rstrip("/"):
             return "the paths of this server begin with /v1", f"write {self.base_url.rstrip('/')}/v1"
-        return found
+        return remark
 
     def endpoint_of(self) -> Endpoint:
         """See `NetworkConfig.endpoint_of`."""
@@ -68,5 +68,5 @@ class OpenAIConfig(NetworkConfig):
 
 
 def max_tokens(field: str) -> str:
-    """The name of the bound of an answer; empty for the usual one."""
+    """The name of the token limit field; empty for the default."""
     return "" if field == "auto" else field

@@ -1,7 +1,7 @@
-"""Answers a question by quoting: finds the sentences of the given passages that answer it best. No language model.
+"""Answers a question by quoting the sentences of the given passages that answer it best. Uses no language model.
 
-The steps are pure: `read_prompt` finds the question and the passages in a conversation, `split_sentences` cuts them,
-`choose` ranks, `write_answer` writes.
+The steps are pure functions: `read_prompt` finds the question and the passages in a conversation, `split_sentences`
+splits the passages, `choose` preselects and `rank` ranks sentences, `write_answer` writes the response.
 """
 
 from __future__ import annotations
@@ -17,30 +17,37 @@ from contract.context_block import read_blocks
 from contract.messages import Document, Message
 from contract.passages import Passage
 from contract.terms import terms
-from gateway.providers.subjects import SentenceCandidate, candidate, continues_sentence, of_another, prefer, subject_of
+from gateway.providers.subjects import (
+    SentenceCandidate,
+    candidate,
+    continues_sentence,
+    is_about_another,
+    prefer,
+    read_subject,
+)
 
 LABEL = "(Quoted by the built-in extractive model; it is not a language model.)"
-# Words of a user beyond this length are taken to be material to quote from.
+# A user's text of at least this length counts as material to quote from.
 MATERIAL_CHARS = 300
-# What lies beyond is not read, and the answer says so.
+# Text beyond this limit is not read, and the response says so.
 MAX_MATERIAL_CHARS = 256 * 1024
 MAX_QUOTES = 3
 MAX_ROWS = 20
-# Where the rows of a query come from is its SQL.
+# The place of a query's rows is its SQL.
 _ROWS = "SELECT "
-# So many sentences, those nearest in words, are compared by meaning; about 2 ms each.
+# The number of sentences to embed, those with the highest term overlap; about 2 ms each.
 MAX_COMPARED = 32
 
-# Both found on the demo documents: questions that they answer lie above, others below.
-_LEAST_COVERAGE = 0.3
-_LEAST_SCORE = 0.36
-# A further quote must come near the best.
+# Both tuned on the demo documents: they separate questions that the documents answer from others.
+_MIN_COVERAGE = 0.3
+_MIN_SCORE = 0.36
+# A further quote must score at least this fraction of the best.
 _NEAR_BEST = 0.85
 _SIMILARITY_WEIGHT = 0.6
 _HEADING_WEIGHT = 0.5
-_LONGEST_QUOTE_CHARS = 600
-# A shorter sentence (`Yes.`) says nothing without the next.
-_SHORTEST_QUOTE_CHARS = 12
+_MAX_QUOTE_CHARS = 600
+# A shorter sentence (`Yes.`) is joined with the next.
+_MIN_QUOTE_CHARS = 12
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]*_]*\s+(?=[\"'(\[*_]*[^\W_a-z])|(?<=[\u3002\uff01\uff1f])")
 _OWN_LINE = re.compile(r"\s*(?:[-*+]\s|\d+[.)]\s|\|)")
@@ -49,7 +56,7 @@ _LABELLED = re.compile(r"(?im)^\W*(?:question|query|q|task)\W*:\s*(.+)$")
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """What is asked, and what there is to quote from. `cut` says that there was more than is read."""
+    """The question and the passages to quote from. `cut` says that passages beyond the limit were dropped."""
 
     question: str
     passages: tuple[Passage, ...]
@@ -57,7 +64,7 @@ class Prompt(msgspec.Struct, frozen=True):
 
 
 class Sentence(msgspec.Struct, frozen=True):
-    """One sentence, list item or table row. `heading` is the last heading above it, `after` the sentence after it."""
+    """One sentence, list item or table row. `heading` is the last heading above it, `after` the next sentence."""
 
     text: str
     heading: str
@@ -66,39 +73,39 @@ class Sentence(msgspec.Struct, frozen=True):
 
     @property
     def section(self) -> tuple[str, str]:
-        """The document and the headings that it stands under."""
+        """The document and the headings of the sentence."""
         place = self.passage.place
         return self.passage.source, "" if place.startswith(_ROWS) else place.rpartition("line ")[0].rstrip(", ")
 
     @property
-    def compared(self) -> str:
-        """What is embedded."""
+    def embedded_text(self) -> str:
+        """The text to embed."""
         return f"{self.heading}: {self.text}" if self.heading else self.text
 
 
 class Scored(msgspec.Struct, frozen=True):
-    """A sentence with the part of the question's words, weighed by rarity, that it and its heading hold (0 to 1)."""
+    """A sentence and its coverage (0 to 1): the rarity-weighted share of the question's terms in it and its heading."""
 
     sentence: Sentence
     coverage: float
 
 
 class ExtractiveAnswer(msgspec.Struct, frozen=True):
-    """The answer as it is sent, in paragraphs, and the passages quoted, best first."""
+    """The response in paragraphs, and the quoted passages, best first."""
 
     paragraphs: tuple[str, ...]
     sources: tuple[Passage, ...] = ()
 
     @property
     def text(self) -> str:
-        """The whole answer."""
+        """The complete response."""
         return "\n\n".join(self.paragraphs)
 
 
 def read_prompt(messages: Sequence[Message]) -> Prompt:
-    """The last user message's question, and every passage: retrieved blocks, and long texts and documents of users.
+    """The question of the last user message, and all passages: retrieved blocks, and users' long texts and documents.
 
-    System prompts outside such blocks are instructions and are never quoted.
+    System prompts outside of retrieved blocks are instructions and are never quoted.
     """
     passages: list[Passage] = []
     question = ""
@@ -106,8 +113,8 @@ def read_prompt(messages: Sequence[Message]) -> Prompt:
     for index, message in enumerate(messages):
         if message.role in {"assistant", "tool"}:
             continue
-        found, rest = read_blocks(message.text)
-        passages.extend(found)
+        retrieved, rest = read_blocks(message.text)
+        passages.extend(retrieved)
         if message.role != "user":
             continue
         passages.extend(_documents(message))
@@ -115,25 +122,25 @@ def read_prompt(messages: Sequence[Message]) -> Prompt:
             question, rest = split_question(rest)
         if len(rest) >= MATERIAL_CHARS:
             passages.append(Passage("your message", f"message {index + 1}", rest, 0.0, ""))
-    return _limited(question, passages)
+    return _limit_passages(question, passages)
 
 
 def split_question(text: str) -> tuple[str, str]:
-    """The question in a user's message, and the rest when there is enough of it to be material (else "").
+    """The question in a user's message, and the rest if it is long enough to be material (else "").
 
-    In a long message the question is what follows `Question:`, or its last line that ends in a question mark,
-    or its first or last line, whichever is shorter.
+    In a long message the question is the text after `Question:`, or the last line that ends in a question mark,
+    or the shorter of the first and last line.
     """
     text = text.strip()
     if len(text) <= MATERIAL_CHARS:
         return text, ""
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     labelled = _LABELLED.findall(text)
-    asked = [line for line in lines if line.endswith("?")]
+    questions = [line for line in lines if line.endswith("?")]
     if labelled:
         question = labelled[-1].strip()
-    elif asked:
-        question = _SENTENCE_END.split(asked[-1])[-1]
+    elif questions:
+        question = _SENTENCE_END.split(questions[-1])[-1]
     else:
         question = min(lines[0], lines[-1], key=len)[:MATERIAL_CHARS]
     before, _, after = text.rpartition(question)
@@ -142,7 +149,7 @@ def split_question(text: str) -> tuple[str, str]:
 
 
 def split_sentences(passages: Sequence[Passage]) -> list[Sentence]:
-    """Sentences in order: prose is cut at its full stops, a list item or table row is one, headings are left out."""
+    """Sentences in order. Prose is split at full stops, a list item or table row is one, headings are dropped."""
     sentences: list[Sentence] = []
     for passage in passages:
         heading = passage.place.rpartition("line ")[0].rstrip(", ").rpartition(" > ")[2]
@@ -154,77 +161,77 @@ def split_sentences(passages: Sequence[Passage]) -> list[Sentence]:
 
 
 def choose(prompt: Prompt, sentences: Sequence[Sentence]) -> list[Scored]:
-    """The sentences that are worth a closer look, at most MAX_COMPARED: the nearest in words, then in order."""
-    # `long` of `how long` says nothing of the matter, and stands in no answer.
-    asked = subject_of(prompt.question).things or set(terms(prompt.question))
-    held = [set(terms(sentence.text)) for sentence in sentences]
-    headed = [set(terms(sentence.heading)) for sentence in sentences]
-    among = Counter(term for words in held for term in words if term in asked)
-    rarity = {term: math.log(1 + (len(held) + 1) / (among[term] + 1)) for term in asked}
+    """At most MAX_COMPARED sentences with the highest term overlap; ties in order."""
+    # `long` in `how long` is not part of the subject, and answers don't contain it.
+    question_terms = read_subject(prompt.question).terms or set(terms(prompt.question))
+    text_terms = [set(terms(sentence.text)) for sentence in sentences]
+    heading_terms = [set(terms(sentence.heading)) for sentence in sentences]
+    counts = Counter(term for own in text_terms for term in own if term in question_terms)
+    rarity = {term: math.log(1 + (len(text_terms) + 1) / (counts[term] + 1)) for term in question_terms}
     total = sum(rarity.values()) or 1.0
     scored = []
-    for sentence, words, heading in zip(sentences, held, headed, strict=True):
-        score = sum(rarity[term] for term in asked & words)
-        score += _HEADING_WEIGHT * sum(rarity[term] for term in (asked & heading) - words)
+    for sentence, own, heading in zip(sentences, text_terms, heading_terms, strict=True):
+        score = sum(rarity[term] for term in question_terms & own)
+        score += _HEADING_WEIGHT * sum(rarity[term] for term in (question_terms & heading) - own)
         scored.append(Scored(sentence, score / total))
-    return sorted(scored, key=lambda found: -found.coverage)[:MAX_COMPARED]
+    return sorted(scored, key=lambda each: -each.coverage)[:MAX_COMPARED]
 
 
 def rank(question: str, scored: Sequence[Scored], similarities: Sequence[float] | None) -> list[Sentence]:
     """The sentences to quote, best first. `similarities` are cosines to the question, or None without an embedder.
 
-    They are chosen by their scores; then those that speak of the very thing that is asked for are preferred.
+    Sentences are chosen by score; then those about exactly the question's subject are preferred.
     """
     if similarities is None:
-        least = _LEAST_COVERAGE
-        found = [(each.coverage, each.sentence) for each in scored]
+        min_score = _MIN_COVERAGE
+        ranked = [(each.coverage, each.sentence) for each in scored]
     else:
-        least = _LEAST_SCORE
-        found = [
+        min_score = _MIN_SCORE
+        ranked = [
             (_SIMILARITY_WEIGHT * max(0.0, cosine) + (1 - _SIMILARITY_WEIGHT) * each.coverage, each.sentence)
             for each, cosine in zip(scored, similarities, strict=True)
         ]
-    found.sort(key=lambda pair: -pair[0])
-    subject = subject_of(question)
-    found = [pair for pair in found if not of_another(subject, pair[1].text, pair[1].section)]
-    least = max(least, found[0][0] * _NEAR_BEST if found else 0.0)
-    among: list[SentenceCandidate] = [
+    ranked.sort(key=lambda pair: -pair[0])
+    subject = read_subject(question)
+    ranked = [pair for pair in ranked if not is_about_another(subject, pair[1].text, pair[1].section)]
+    min_score = max(min_score, ranked[0][0] * _NEAR_BEST if ranked else 0.0)
+    candidates: list[SentenceCandidate] = [
         candidate(subject, place, score, sentence.text, sentence.section)
-        for place, (score, sentence) in enumerate(found)
+        for place, (score, sentence) in enumerate(ranked)
     ]
-    chosen = prefer(subject, [each for each in among if each.score >= least][:MAX_QUOTES], among)
-    return [found[each.place][1] for each in chosen][:MAX_QUOTES]
+    chosen = prefer(subject, [each for each in candidates if each.score >= min_score][:MAX_QUOTES], candidates)
+    return [ranked[each.place][1] for each in chosen][:MAX_QUOTES]
 
 
 def write_answer(prompt: Prompt, chosen: Sequence[Sentence]) -> ExtractiveAnswer:
-    """Each quote with its source, or plainly why there is none; always with the label."""
+    """Each quote with its source, or the reason why there is none; always with the label."""
     if not prompt.question:
         return ExtractiveAnswer(("No question was asked.", LABEL))
     if not prompt.passages:
         return ExtractiveAnswer(("No passages were given, so there is nothing to quote an answer from.", LABEL))
     if chosen:
-        # The rows that a query gave are one answer, in its order.
+        # The rows of a query are one quote, in the query's order.
         paragraphs = list(dict.fromkeys(_quote(sentence) for sentence in chosen))
     else:
         count = len(prompt.passages)
-        given = "the passage that was given" if count == 1 else f"the {count} passages that were given"
-        paragraphs = [f"Nothing in {given} answers this question."]
+        passages = "the passage that was given" if count == 1 else f"the {count} passages that were given"
+        paragraphs = [f"Nothing in {passages} answers this question."]
     if prompt.cut:
         paragraphs.append(f"Only the first {MAX_MATERIAL_CHARS // 1024} KB of what was given were read.")
     return ExtractiveAnswer((*paragraphs, LABEL), tuple(sentence.passage for sentence in chosen))
 
 
 def _quote(sentence: Sentence) -> str:
-    words = sentence.text
+    text = sentence.text
     if sentence.passage.place.startswith(_ROWS):
         rows = list(_pieces(sentence.passage.text))
-        words = "\n".join([*rows[:MAX_ROWS], *(["[...]"] if len(rows) > MAX_ROWS else [])])
+        text = "\n".join([*rows[:MAX_ROWS], *(["[...]"] if len(rows) > MAX_ROWS else [])])
     elif continues_sentence(sentence.after):
-        words = f"{words} {sentence.after}"
-    if len(words) > _LONGEST_QUOTE_CHARS:
-        words = words[:_LONGEST_QUOTE_CHARS].rstrip() + " [...]"
+        text = f"{text} {sentence.after}"
+    if len(text) > _MAX_QUOTE_CHARS:
+        text = text[:_MAX_QUOTE_CHARS].rstrip() + " [...]"
     place = f", {sentence.passage.place}" if sentence.passage.place else ""
-    return f'"{words}"\n[{sentence.passage.source}{place}]'
+    return f'"{text}"\n[{sentence.passage.source}{place}]'
 
 
 def _documents(message: Message) -> list[Passage]:
@@ -232,17 +239,17 @@ def _documents(message: Message) -> list[Passage]:
     return [Passage(part.name or "your document", "", part.text, 0.0, "") for part in texts]
 
 
-def _limited(question: str, passages: Sequence[Passage]) -> Prompt:
-    kept: list[Passage] = []
+def _limit_passages(question: str, passages: Sequence[Passage]) -> Prompt:
+    included: list[Passage] = []
     left = MAX_MATERIAL_CHARS
     for passage in passages:
         if len(passage.text) > left:
             if left:
-                kept.append(msgspec.structs.replace(passage, text=passage.text[:left]))
-            return Prompt(question, tuple(kept), cut=True)
-        kept.append(passage)
+                included.append(msgspec.structs.replace(passage, text=passage.text[:left]))
+            return Prompt(question, tuple(included), cut=True)
+        included.append(passage)
         left -= len(passage.text)
-    return Prompt(question, tuple(kept))
+    return Prompt(question, tuple(included))
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -262,7 +269,7 @@ def _pieces(text: str) -> Iterator[str]:
         if _RULE.match(line) or line.startswith("#"):
             continue
         if alone and columns:
-            # What a cell means stands above it.
+            # Adds each column's header to its cell.
             yield " | ".join(f"{name}: {cell}" for name, cell in zip(columns, _cells(line), strict=False))
         elif alone:
             yield line.strip().strip("|").lstrip("-*+ ").strip()
@@ -276,9 +283,9 @@ def _cells(line: str) -> list[str]:
 
 def _prose_sentences(text: str) -> Iterator[str]:
     short = ""
-    for found in _SENTENCE_END.split(text):
-        piece = f"{short} {found.strip()}".strip()
-        short = piece if len(piece) < _SHORTEST_QUOTE_CHARS else ""
+    for sentence in _SENTENCE_END.split(text):
+        piece = f"{short} {sentence.strip()}".strip()
+        short = piece if len(piece) < _MIN_QUOTE_CHARS else ""
         if not short:
             yield piece
     if short:

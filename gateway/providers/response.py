@@ -1,4 +1,4 @@
-"""One answer of a provider as it comes: status and headers, then the body, within its time and its size."""
+"""A provider's HTTP response as it arrives: status and headers, then the body, with limits on time and size."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ if TYPE_CHECKING:
     from contract.errors import TimeoutPhase, UpstreamError
 
 HIGH_WATER = 256 * 1024
-# "": neither.
+# "": neither of them.
 BodyKind: TypeAlias = Literal["events", "json", ""]
 
 _BOM = b"\xef\xbb\xbf"
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
-_LONGEST = max(map(len, _FIELDS))
+_LONGEST_FIELD = max(map(len, _FIELDS))
 
 
 class Connection(Protocol):
-    """What carries an answer."""
+    """The connection of a response."""
 
     def hold(self, *, held: bool) -> None:
-        """Reads no more of it, or goes on."""
+        """Pauses or resumes reading."""
         ...
 
     def abort(self) -> None:
-        """Closes at once."""
+        """Closes immediately."""
         ...
 
     def discard(self) -> None:
-        """Reads what is left for nobody, so that the connection can be used again; not for long."""
+        """Reads and drops the rest of the response for a short time, so that the connection can be reused."""
         ...
 
 
 class Response:
-    """One answer under way: status and headers, then the body as it comes. Whoever holds it closes it."""
+    """A response in progress: status and headers, then the body as it arrives. Its holder must close it."""
 
     __slots__ = (
         "_chunks",
@@ -50,9 +50,9 @@ class Response:
         "_left",
         "_limit",
         "_loop",
-        "_patience_s",
         "_phase",
         "_size",
+        "_timeout_s",
         "_timer",
         "_unpacked",
         "_unpacker",
@@ -64,7 +64,7 @@ class Response:
     )
 
     def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop, limit: int) -> None:
-        """`limit` is the most bytes that its body may have."""
+        """`limit` is the maximum size of the body in bytes."""
         self.status = 0
         self.raw_headers: dict[bytes, bytes] = {}
         self.ended = False
@@ -78,27 +78,27 @@ class Response:
         self._error: UpstreamError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
-        self._patience_s = 0.0
+        self._timeout_s = 0.0
         self._phase: TimeoutPhase = "total"
         self._unpacker: Unpacker | None = None
         self._unpacked = 0
 
     @property
     def headers(self) -> dict[str, str]:
-        """By lower-case name."""
+        """The headers by lower-case name."""
         return {name.decode("latin-1"): value.decode("latin-1") for name, value in self.raw_headers.items()}
 
     @property
     def content_type(self) -> str:
-        """Lower case, without parameters; empty when unsaid."""
+        """The media type in lower case, without parameters; empty if missing."""
         return self.raw_headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
 
     def expect_by(self, deadline: float, phase: TimeoutPhase) -> None:
-        """The next byte must come before `deadline` (loop time), else the answer fails with `TimedOut`."""
+        """The next byte must arrive before `deadline` (loop time), else the response fails with `TimedOut`."""
         self._deadline = deadline
         if phase != self._phase:
             self._phase = phase
-            self._patience_s = deadline - self._loop.time()
+            self._timeout_s = deadline - self._loop.time()
         timer = self._timer
         if timer is None:
             self._timer = self._loop.call_at(deadline, self._on_timer)
@@ -107,18 +107,18 @@ class Response:
             self._timer = self._loop.call_at(deadline, self._on_timer)
 
     def _on_timer(self) -> None:
-        # A deadline that moved on is not worth a timer of its own: this one looks again.
+        # A later deadline does not get a new timer: this one is rescheduled.
         self._timer = None
         if self.ended or self._error is not None:
             return
         now = self._loop.time()
         if self._phase == "idle" and self._waiter is None:
-            # Nobody waits for the provider: it is the caller who is slow to read.
-            self._deadline = max(self._deadline, now + self._patience_s)
+            # The caller is slow to read, so the time does not count against the provider.
+            self._deadline = max(self._deadline, now + self._timeout_s)
         if now < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._on_timer)
             return
-        self.fail(TimedOut(f"The provider did not answer in time ({self._phase.replace('_', ' ')})", phase=self._phase))
+        self.fail(TimedOut(f"The provider timed out ({self._phase.replace('_', ' ')})", phase=self._phase))
         self.close()
         self.wake()
 
@@ -130,26 +130,26 @@ class Response:
             await self._wait()
 
     def unpack(self) -> None:
-        """From now on `read` gives the body without its `content-encoding`. Raises `MalformedReply` for an unknown one.
+        """Makes `read` decompress the body. Raises `MalformedReply` for an unknown `content-encoding`.
 
-        Nobody asks for packed answers; some servers, and what stands before them, pack all the same.
+        The gateway does not request compression, but some servers and proxies compress anyway.
         """
-        packed = self.raw_headers.get(b"content-encoding")
-        if packed is None:
+        encoding = self.raw_headers.get(b"content-encoding")
+        if encoding is None:
             return
         try:
-            codings = read_codings(packed.decode("latin-1"))
+            codings = read_codings(encoding.decode("latin-1"))
         except UnknownCoding as error:
-            raise MalformedReply(f"The provider packed its answer, which it was not asked to: {error}") from None
+            raise MalformedReply(f"The provider sent a compressed response without being asked: {error}") from None
         if codings:
             self._unpacker = Unpacker(codings)
 
     def read(self) -> Awaitable[bytes | None]:
-        """What has come of the body since the last call, at least a byte; None at its end. Raises `UpstreamError`."""
+        """Returns the bytes received since the last call, at least one; None at the end. Raises `UpstreamError`."""
         return self._read() if self._unpacker is None else self._read_packed(self._unpacker)
 
     async def _read_packed(self, unpacker: Unpacker) -> bytes | None:
-        fresh = False
+        has_new_data = False
         while True:
             try:
                 piece = unpacker.take()
@@ -159,15 +159,15 @@ class Response:
                         unpacker.finish()
                         return None
                     unpacker.give(data)
-                    fresh = True
+                    has_new_data = True
                     continue
             except CorruptBody as error:
-                raise MalformedReply(f"The provider's answer can't be unpacked: {error}") from None
+                raise MalformedReply(f"The provider's response can't be decompressed: {error}") from None
             self._unpacked += len(piece)
             if self._unpacked > self._limit:
                 raise self._too_large()
-            if not fresh:
-                # A little may hold a lot: others come between its pieces.
+            if not has_new_data:
+                # A small input may decompress to much data: yield to other tasks between the pieces.
                 await asyncio.sleep(0)
             return piece
 
@@ -188,7 +188,7 @@ class Response:
             await self._wait()
 
     async def read_all(self, limit: int) -> bytes:
-        """The whole body, at most `limit` bytes of it; an early end, or none in time, counts as the end."""
+        """The complete body, up to `limit` bytes. A truncated body or a timeout counts as the end."""
         parts: list[bytes] = []
         size = 0
         try:
@@ -204,7 +204,7 @@ class Response:
         return wakeup
 
     def wake(self) -> None:
-        """Lets whoever waits go on, in this call: not to be made from within the parser."""
+        """Resumes the waiting task synchronously: never call it from within the parser."""
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
@@ -217,7 +217,7 @@ class Response:
             connection.hold(held=held)
 
     def take(self, data: bytes) -> None:
-        """A piece of the body has come. Raises `ValueError` for more than there may be."""
+        """Adds a part of the body. Raises `ValueError` above the size limit."""
         self._left -= len(data)
         if self._left < 0:
             self.fail_as_too_large()
@@ -227,40 +227,40 @@ class Response:
             self._hold(held=True)
 
     def fail_as_too_large(self) -> None:
-        """Fails, and raises `ValueError` so that the parser stops."""
+        """Fails the response, and raises `ValueError` to stop the parser."""
         self.fail(self._too_large())
-        raise ValueError("answer too large")
+        raise ValueError("response too large")
 
     def _too_large(self) -> MalformedReply:
-        return MalformedReply(f"The provider's answer has more than {self._limit} bytes (max_response)")
+        return MalformedReply(f"The provider's response is larger than {self._limit} bytes (max_response)")
 
     def begin(self, status: int) -> None:
-        """Status and headers are complete. Raises `ValueError` if they announce more than there may be."""
+        """Status and headers are complete. Raises `ValueError` if `content-length` is above the size limit."""
         length = self.raw_headers.get(b"content-length")
         if length is not None and length.isdigit() and int(length[:20]) > self._limit:
             self.fail_as_too_large()
         self.status = status
 
     def end(self) -> None:
-        """The body is complete; the connection is no longer ours."""
+        """The body is complete. Releases the connection."""
         self.ended = True
-        self._let_go()
+        self._release()
 
     def fail(self, error: UpstreamError) -> None:
-        """Nothing more will come."""
+        """Fails the response with `error`, unless it has ended or failed before."""
         if self._error is None and not self.ended:
             self._error = error
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._connection = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def close(self, *, linger: bool = False) -> None:
-        """Ends the call at once. `linger`: all that matters has come, but the last bytes may save the connection."""
+        """Ends the call. `linger`: the content is complete, so read the last bytes to keep the connection reusable."""
         connection = self._connection
-        self._let_go()
+        self._release()
         if connection is None:
             return
         if linger and self._error is None:
@@ -270,33 +270,33 @@ class Response:
 
 
 def body_kind(head: bytes, *, ended: bool = False) -> BodyKind | None:
-    """Whether a body that begins with `head` is a stream of events or one JSON; None where more must come to tell.
+    """Whether a body that starts with `head` is an event stream or JSON; None if more bytes are needed to decide.
 
-    Servers send JSON as text/plain or text/html, and events without any content type; so the bytes decide, and the
-    content type only where they say nothing.
+    Some servers send JSON as text/plain or text/html, and events without a content type. So the bytes decide first, and
+    the content type only if they are inconclusive.
     """
-    begin = (head if head.startswith(_BOM) else head.lstrip()).removeprefix(_BOM).lstrip()[:_LONGEST]
-    if begin[:1] in (b"{", b"["):
+    prefix = (head if head.startswith(_BOM) else head.lstrip()).removeprefix(_BOM).lstrip()[:_LONGEST_FIELD]
+    if prefix[:1] in (b"{", b"["):
         return "json"
-    if begin.startswith(_FIELDS):
+    if prefix.startswith(_FIELDS):
         return "events"
     if ended:
         return ""
-    if not begin or (len(begin) < 3 and _BOM.startswith(begin)):
+    if not prefix or (len(prefix) < 3 and _BOM.startswith(prefix)):
         return None
-    return None if any(len(begin) < len(field) and field.startswith(begin) for field in _FIELDS) else ""
+    return None if any(len(prefix) < len(field) and field.startswith(prefix) for field in _FIELDS) else ""
 
 
 class Wakeup:
-    """Waits for the network without a round of the event loop in between: what a task awaits.
+    """An awaitable that resumes its task synchronously, without another iteration of the event loop.
 
-    `wake` runs the task on at once, where a future would have the loop run it next time round.
-    A round of the loop asks the kernel for news once more, which is a tenth of what a paced event costs. To a task this
-    is a future (`asyncio.Task` asks for no more than is here), awaited once and by one task. `wake` is to be called
-    from a callback of the loop, never from a task.
+    `wake` resumes the task immediately; with a future, the loop would resume it in its next iteration. An iteration
+    polls the kernel once more, which is a tenth of the cost of a paced event. To a task this object is a future: it has
+    all that `asyncio.Task` uses. It is awaited once, by one task. Call `wake` from a callback of the loop, never from a
+    task.
 
-    `_asyncio_future_blocking` is private to asyncio: by it a task tells a future from other things that are awaited. It
-    is there in Python 3.11 to 3.13, for other libraries' futures (`asyncio.isfuture`); tests say when it has gone.
+    `_asyncio_future_blocking` is private to asyncio: a task uses it to tell futures from other awaitables. Python 3.11
+    to 3.13 have it, for the futures of other libraries (`asyncio.isfuture`); a test fails when it is gone.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop")
@@ -313,24 +313,24 @@ class Wakeup:
         yield self
 
     def wake(self) -> None:
-        """Runs the waiting task until it waits again. Nothing happens if it was cancelled."""
+        """Runs the waiting task until it waits again. Does nothing if the task was cancelled."""
         callback, self._callback = self._callback, None
         if callback is not None and self._context is not None:
             self._context.run(callback, self)
 
-    # What a task asks of a future
+    # The part of the future interface that a task uses
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        """The loop that the task must run in."""
+        """The task's event loop."""
         return self._loop
 
     def add_done_callback(self, callback: Callable[[Wakeup], object], *, context: Context) -> None:
-        """The task's own way on."""
+        """Stores the callback that resumes the task."""
         self._callback = callback
         self._context = context
 
     def cancel(self, msg: object = None) -> bool:
-        """The task is cancelled; it hears of it in the loop's next round, as from any future."""
+        """Cancels the wait. The task is notified in the loop's next iteration, as with any future."""
         callback, self._callback = self._callback, None
         if callback is None:
             return False

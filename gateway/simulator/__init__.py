@@ -1,4 +1,4 @@
-"""An upstream that ships with the product, speaks every dialect and acts out every fault.
+"""A simulated upstream that ships with the product, supports every dialect and can produce every fault.
 
-It is written from the vendors' wire formats and not from `gateway.dialects`, so that it can bear witness for them.
+It implements the vendors' wire formats independently of `gateway.dialects`, so that it can test them.
 """

@@ -1,4 +1,4 @@
-"""What the simulator answers, before it is put into a vendor's words."""
+"""The simulator's responses, before they are written in a vendor's format."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import msgspec
 from gateway.simulator.behaviours import Behaviour
 from gateway.simulator.schemas import fit
 
-# Words with letters of two and more bytes in them, so that a stream can be cut within one.
+# Text with multi-byte characters, so that a stream can be cut within one.
 TEXT = "Grüße aus dem Süden: the simulator has übersetzt what you asked, and 世界 answers with quite a few words."
 TOKENS_PER_CALL = 8
 TOKENS_PER_THOUGHT = 3
 CHARS_PER_TOKEN = 4
-ODD_ENDS = ("enderror", "endmalformed", "endother", "endunknown", "endnone", "endcall")
-_GIANT_PLACE = 6
+UNUSUAL_ENDS = ("enderror", "endmalformed", "endother", "endunknown", "endnone", "endcall")
+_GIANT_POSITION = 6
 
 
 class SimulatedRequest(msgspec.Struct, kw_only=True):
-    """A request as far as an answer depends on it."""
+    """The parts of a request that the response depends on."""
 
     model: str
-    serial: str = "0"  # the request's number, for the ids in the answer
+    serial: str = "0"  # the request's number, for ids in the response
     stream: bool = False
     last_text: str = ""
-    messages: list[str] = []  # the text of each, the system's too
+    messages: list[str] = []  # the text of each message, including the system message
     prompt_chars: int = 0
     images: int = 0
     tool_results: int = 0
@@ -40,13 +40,13 @@ class SimulatedRequest(msgspec.Struct, kw_only=True):
     top_logprobs: int = 0
     usage: bool = True
     seed: int | None = None
-    says: str = ""  # the words of the answer, if they are given
+    says: str = ""  # the text of the response, if configured
 
 
 class SimulatedAnswer(msgspec.Struct, kw_only=True):
-    """One choice: thoughts, words or calls, and why it ends (`stop`, `length`, `tools`, `safety`, or an odd end).
+    """One choice: reasoning, text or calls, and its end (`stop`, `length`, `tools`, `safety`, or an unusual end).
 
-    `stop` is the stop sequence that was met.
+    `stop` is the stop sequence that ended it.
     """
 
     thoughts: list[str] = []
@@ -57,7 +57,7 @@ class SimulatedAnswer(msgspec.Struct, kw_only=True):
 
 
 class Tokens(msgspec.Struct):
-    """As a vendor counts them: `cached` are among `prompt`, `thoughts` are among `completion`."""
+    """Token counts as vendors report them: `prompt` includes `cached`, `completion` includes `thoughts`."""
 
     prompt: int
     completion: int
@@ -65,72 +65,73 @@ class Tokens(msgspec.Struct):
     thoughts: int = 0
 
 
-def answer(asked: SimulatedRequest, behaviour: Behaviour) -> SimulatedAnswer:
-    """The answer that `behaviour`, or the request itself, wants."""
+def answer(request: SimulatedRequest, behaviour: Behaviour) -> SimulatedAnswer:
+    """The response for `behaviour` and the request."""
     if behaviour.has("empty"):
         return SimulatedAnswer()
     thoughts = ["Let me think ", "about this."] if behaviour.has("reason") else []
-    if asked.must_call or any(behaviour.has(word) for word in ("tools", "cutargs", "deepargs")):
-        return SimulatedAnswer(thoughts=thoughts, calls=_calls(asked, 2 if behaviour.has("tools") else 1), end="tools")
-    text, stop = _stopped(_text(asked, behaviour), asked.stop)
+    if request.must_call or any(behaviour.has(word) for word in ("tools", "cutargs", "deepargs")):
+        calls = _calls(request, 2 if behaviour.has("tools") else 1)
+        return SimulatedAnswer(thoughts=thoughts, calls=calls, end="tools")
+    text, stop = _stop_at(_text(request, behaviour), request.stop)
     words = split_words(text)
-    end = next((word for word in ODD_ENDS if behaviour.has(word)), "safety" if behaviour.has("safety") else "stop")
+    end = next((word for word in UNUSUAL_ENDS if behaviour.has(word)), "safety" if behaviour.has("safety") else "stop")
     if behaviour.has("giant"):
-        words.insert(_GIANT_PLACE, " " + "x" * 1024 * behaviour.number("giant", 1024))
+        words.insert(_GIANT_POSITION, " " + "x" * 1024 * behaviour.number("giant", 1024))
     if behaviour.has("length"):
         words, end = words[: max(1, len(words) // 2)], "length"
-    elif asked.max_tokens is not None and len(words) > asked.max_tokens:
-        words, end = words[: max(1, asked.max_tokens)], "length"
+    elif request.max_tokens is not None and len(words) > request.max_tokens:
+        words, end = words[: max(1, request.max_tokens)], "length"
     return SimulatedAnswer(thoughts=thoughts, words=words, end=end, stop=stop if end == "stop" else "")
 
 
-def _text(asked: SimulatedRequest, behaviour: Behaviour) -> str:
+def _text(request: SimulatedRequest, behaviour: Behaviour) -> str:
     if behaviour.has("n"):
         return " ".join(f"word{number}" for number in range(behaviour.number("n", 50)))
-    if asked.says and not behaviour.has("echo"):
-        return asked.says
-    if asked.schema is not None or asked.json_wanted or behaviour.has("json"):
-        return msgspec.json.encode(fit(asked.schema or {"type": "object"})).decode()
-    text = asked.last_text if behaviour.has("echo") else TEXT
-    if asked.images:
-        text += f" (saw {asked.images} image{'s' if asked.images > 1 else ''})"
-    if asked.tool_results:
-        text += f" (saw {asked.tool_results} tool result{'s' if asked.tool_results > 1 else ''})"
+    if request.says and not behaviour.has("echo"):
+        return request.says
+    if request.schema is not None or request.json_wanted or behaviour.has("json"):
+        return msgspec.json.encode(fit(request.schema or {"type": "object"})).decode()
+    text = request.last_text if behaviour.has("echo") else TEXT
+    if request.images:
+        text += f" (saw {request.images} image{'s' if request.images > 1 else ''})"
+    if request.tool_results:
+        text += f" (saw {request.tool_results} tool result{'s' if request.tool_results > 1 else ''})"
     return text
 
 
-def _stopped(text: str, stops: list[str]) -> tuple[str, str]:
-    """The text up to the first stop sequence in it, and that sequence."""
-    found = [(text.index(stop), stop) for stop in stops if stop and stop in text]
-    if not found:
+def _stop_at(text: str, stops: list[str]) -> tuple[str, str]:
+    """The text up to the first stop sequence, and that sequence."""
+    matches = [(text.index(stop), stop) for stop in stops if stop and stop in text]
+    if not matches:
         return text, ""
-    place, stop = min(found)
+    place, stop = min(matches)
     return text[:place], stop
 
 
 def split_words(text: str) -> list[str]:
-    """Pieces that join to `text`, a word each."""
+    """Splits `text` into words that join to `text`."""
     pieces = text.split(" ")
     return [piece if number == 0 else " " + piece for number, piece in enumerate(pieces)]
 
 
-def _calls(asked: SimulatedRequest, count: int) -> list[tuple[str, str, dict[str, Any]]]:
-    name = asked.must_call if asked.must_call not in ("", "*") else next(iter(asked.tools), "lookup")
-    arguments = fit(asked.tools.get(name) or {"type": "object"})
+def _calls(request: SimulatedRequest, count: int) -> list[tuple[str, str, dict[str, Any]]]:
+    name = request.must_call if request.must_call not in ("", "*") else next(iter(request.tools), "lookup")
+    arguments = fit(request.tools.get(name) or {"type": "object"})
     arguments = arguments if isinstance(arguments, dict) else {}
     cities = ("Rome", "Oslo")
-    # The calls of one answer differ where it doesn't break the schema.
+    # The calls of one response differ if the schema allows it.
     vary = "city" in arguments or not arguments
     return [
-        (f"call_sim_{asked.serial}_{number}", name, {**arguments, "city": cities[number % 2]} if vary else arguments)
+        (f"call_sim_{request.serial}_{number}", name, {**arguments, "city": cities[number % 2]} if vary else arguments)
         for number in range(count)
     ]
 
 
-def tokens(asked: SimulatedRequest, given: SimulatedAnswer, behaviour: Behaviour) -> Tokens:
-    """A word is a token, four characters of a prompt are one."""
+def tokens(request: SimulatedRequest, reply: SimulatedAnswer, behaviour: Behaviour) -> Tokens:
+    """Counts a word of output as a token, and four characters of a prompt as one."""
     cached = behaviour.number("cached")
-    thoughts = len(given.thoughts) * TOKENS_PER_THOUGHT
-    completion = len(given.words) + len(given.calls) * TOKENS_PER_CALL + thoughts
-    prompt = max(cached, asked.prompt_chars // CHARS_PER_TOKEN + 1)
-    return Tokens(prompt, completion * asked.count, cached, thoughts * asked.count)
+    thoughts = len(reply.thoughts) * TOKENS_PER_THOUGHT
+    completion = len(reply.words) + len(reply.calls) * TOKENS_PER_CALL + thoughts
+    prompt = max(cached, request.prompt_chars // CHARS_PER_TOKEN + 1)
+    return Tokens(prompt, completion * request.count, cached, thoughts * request.count)

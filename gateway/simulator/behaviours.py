@@ -1,4 +1,4 @@
-"""What the simulator can be told to do: words joined by `-`, such as `429-after2` or `n200-pace20`."""
+"""The behaviours of the simulator: words joined by `-`, such as `429-after2` or `n200-pace20`."""
 
 from __future__ import annotations
 
@@ -9,88 +9,88 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 WORDS: dict[str, str] = {
-    "ok": "a sensible answer (the default)",
-    "400": "any of 400 401 403 404 429 500 503 529: that status with the vendor's error body",
+    "ok": "a normal response (the default)",
+    "400": "400 401 403 404 429 500 503 529: this status with the vendor's error body",
     "after#": "with a status: retry-after of # seconds",
     "context": "the vendor's error for a prompt that is too long",
-    "refuse": "closes the connection without an answer",
-    "hang": "never answers",
-    "slow#": "# ms between the headers and the first event (whole: before everything)",
-    "stall#": "stops after # events, the connection stays open (whole: after half of the body; 0: after the headers)",
-    "cut#": "drops the connection after # events (whole: after half of the body; 0: after the headers)",
-    "reset": "with a cut: by a TCP reset instead of a close",
-    "cutclean#": "ends the HTTP body properly after # events, without the dialect's own end",
+    "refuse": "closes the connection without a response",
+    "hang": "never responds",
+    "slow#": "# ms between the headers and the first event (buffered: before everything)",
+    "stall#": "stops after # events with an open connection (buffered: after half of the body; 0: after the headers)",
+    "cut#": "drops the connection after # events (buffered: after half of the body; 0: after the headers)",
+    "reset": "with a cut: a TCP reset instead of a close",
+    "cutclean#": "ends the HTTP body correctly after # events, without the dialect's end marker",
     "cutbyte": "drops the connection between two bytes of one character",
-    "malformed#": "event number # is broken JSON (whole: the body is)",
-    "error200": "the vendor's error in a 200, first thing",
+    "malformed#": "event number # is invalid JSON (buffered: the body)",
+    "error200": "the vendor's error with status 200, as the first event",
     "erroreven#": "the vendor's error in the stream after # events",
-    "empty": "a well-formed answer with nothing in it",
+    "empty": "a valid response without content",
     "emptybody": "a 200 with no body",
     "html": "a 200 with a login page",
-    "safety": "ends for the vendor's content policy",
+    "safety": "ends because of the vendor's content policy",
     "length": "ends at the token limit",
     "n#": "# words",
     "pace#": "# ms between events",
     "burst": "all events in one write",
     "bytes1": "one byte at a time",
-    "tools": "two tool calls at once",
-    "json": "JSON that fits the asked schema",
-    "reason": "thoughts before the answer",
-    "logprobs": "log probabilities, asked for or not",
-    "echo": "answers with the last user text",
-    "cached#": "# of the prompt's tokens came from the cache",
-    "nousage": "never says its usage",
-    "latency#": "# ms before the answer's headers",
-    "interim#": "an interim answer with status # first (no number: 100, 102 and 103)",
+    "tools": "two parallel tool calls",
+    "json": "JSON that conforms to the requested schema",
+    "reason": "reasoning before the response",
+    "logprobs": "log probabilities, requested or not",
+    "echo": "responds with the last user text",
+    "cached#": "# of the prompt's tokens were read from the cache",
+    "nousage": "never reports usage",
+    "latency#": "# ms before the response headers",
+    "interim#": "an interim response with status # first (without number: 100, 102 and 103)",
     "as#": "with error200 and erroreven: the vendor's error for status #",
-    "enderror": "ends with a reason that tells of an error",
-    "endmalformed": "ends with a reason that tells of a malformed call",
-    "endother": "ends with the vendor's word for another reason",
-    "endunknown": "ends with a reason that nobody knows",
-    "endnone": "ends without a reason, but with the vendor's end",
-    "endcall": "ends with a call that is not there",
-    "cutargs": "a call's arguments break off, the end is clean",
+    "enderror": "ends with a finish reason for an error",
+    "endmalformed": "ends with a finish reason for a malformed call",
+    "endother": "ends with the vendor's finish reason for other causes",
+    "endunknown": "ends with an unknown finish reason",
+    "endnone": "ends without a finish reason, but with the vendor's end marker",
+    "endcall": "ends with the finish reason for a call, without a call",
+    "cutargs": "a call's arguments are truncated, the end is clean",
     "deepargs": "a call's arguments are nested 100,000 deep",
-    "deep#": "event number # is nested 100,000 deep (whole: the body is)",
+    "deep#": "event number # is nested 100,000 deep (buffered: the body)",
     "deeperror": "500 with an error nested 100,000 deep",
-    "giant#": "one event (whole: the body) of # kB more, 1024 if unsaid",
-    "floodwords": "words without end",
-    "floodcalls": "tool calls without end",
-    "floodchoices": "choices (Anthropic: blocks) without end",
-    "floodparts": "empty parts, deltas or pings without end",
-    "floodcomments": "SSE comments without end (whole: white space)",
-    "floodinterim": "interim answers without end",
-    "gzip": "packed so, though not asked to",
-    "deflate": "packed so, though not asked to",
-    "br": "announced as packed so, and not packed",
-    "zstd": "announced as packed so, and not packed",
-    "lie": "with gzip and deflate: announced only",
-    "cutchunk#": "drops the connection within an HTTP chunk after # events (whole: after half of the body)",
-    "longer": "announces ten bytes more than it sends, and closes",
-    "shorter": "announces half of the bytes that it sends",
+    "giant#": "one event (buffered: the body) is # kB larger, 1024 without number",
+    "floodwords": "endless text",
+    "floodcalls": "endless tool calls",
+    "floodchoices": "endless choices (Anthropic: blocks)",
+    "floodparts": "endless empty parts, deltas or pings",
+    "floodcomments": "endless SSE comments (buffered: whitespace)",
+    "floodinterim": "endless interim responses",
+    "gzip": "compressed with gzip without being asked",
+    "deflate": "compressed with deflate without being asked",
+    "br": "content-encoding br, but not compressed",
+    "zstd": "content-encoding zstd, but not compressed",
+    "lie": "with gzip and deflate: only the header, not compressed",
+    "cutchunk#": "drops the connection within an HTTP chunk after # events (buffered: after half of the body)",
+    "longer": "content-length is ten bytes more than the body, then closes",
+    "shorter": "content-length is half of the body",
 }
 STATUSES = (400, 401, 403, 404, 429, 500, 503, 529)
 _WORD = re.compile(r"([a-z]+)(\d*)\Z")
 
 
 class Behaviour(msgspec.Struct, frozen=True):
-    """A behaviour in effect: its words with their numbers (-1: none), and a status to fail with (0: none)."""
+    """A parsed behaviour: its words with their numbers (-1: none), and an error status (0: none)."""
 
     words: dict[str, int]
     status: int = 0
 
     def has(self, word: str) -> bool:
-        """Whether the word was said."""
+        """Whether the behaviour contains the word."""
         return word in self.words
 
     def number(self, word: str, default: int = 0) -> int:
-        """The number behind a word."""
+        """The number after a word."""
         number = self.words.get(word, -1)
         return default if number < 0 else number
 
 
 def parse(text: str) -> Behaviour:
-    """`cut5` and `cut-5` are the same. Raises `ValueError` that names an unknown word and the nearest one."""
+    """Parses a behaviour; `cut5` equals `cut-5`. Raises `ValueError` for an unknown word, with a suggestion."""
     words: dict[str, int] = {}
     status = 0
     wants_number = ""
@@ -120,12 +120,12 @@ def _unknown(part: str, text: str) -> str:
 
 
 class Script:
-    """Which request gets which behaviour: by model, `*` for any, each list used up one by one, its last repeating."""
+    """The behaviours by model, `*` for any model. A list is used in order; its last item repeats."""
 
     def __init__(
         self, script: Mapping[str, str | Sequence[str]] | None = None, says: Mapping[str, str] | None = None
     ) -> None:
-        """`says` are the words of an answer, by model. Raises `ValueError` for an unknown word of behaviour."""
+        """`says` maps a model to the text of its responses. Raises `ValueError` for an unknown behaviour."""
         self.says = dict(says or {})
         self._queues: dict[str, list[Behaviour]] = {}
         for model, behaviours in (script or {}).items():
@@ -133,7 +133,7 @@ class Script:
             self._queues[model] = [parse(each) for each in listed] or [parse("ok")]
 
     def next(self, model: str, header: str) -> Behaviour:
-        """Header first, then the script, then a model named `sim-...`, else `ok`. Raises `ValueError`."""
+        """The behaviour from the header, the script, or a model name `sim-...`; default `ok`. Raises `ValueError`."""
         if header:
             return parse(header)
         queue = self._queues.get(model) or self._queues.get("*")
@@ -145,5 +145,5 @@ class Script:
 
 
 def behaviours_help() -> str:
-    """The words, one a line."""
+    """The behaviour words, one per line."""
     return "\n".join(f"  {word:<12} {text}" for word, text in WORDS.items())

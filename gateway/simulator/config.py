@@ -1,4 +1,4 @@
-"""`kind: simulated`: the simulator as a provider, started with the engine or running already."""
+"""`kind: simulated`: the simulator as a provider, started with the engine or already running."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _script(value: object) -> object:
-    """A fault, a list of them or a map of model to either, all as a map of model (`*`: any) to a list."""
+    """Converts a fault, a list of faults, or a map from model to either, into a map from model (`*`: any) to a list."""
 
     def faults(each: object) -> object:
         listed = each if isinstance(each, tuple) else (each,)
@@ -39,35 +39,35 @@ def _or_faults(_: dict[str, Any]) -> dict[str, Any]:
 
 
 class SimulatedConfig(ProviderBase):
-    """The scriptable upstream that acts out faults."""
+    """A scriptable upstream that simulates faults."""
 
     renamed: ClassVar[Mapping[str, str]] = {"max_answer": "max_response"}
 
     free = True
 
-    kind: Literal["simulated"] = Field(description="A scriptable upstream that acts out faults, for trying policies.")
-    dialect: Vendor = Field(default="openai", description="The dialect it speaks.")
+    kind: Literal["simulated"] = Field(description="A scriptable upstream that simulates faults, to test policies.")
+    dialect: Vendor = Field(default="openai", description="The dialect that it uses.")
     script: Annotated[dict[str, tuple[str, ...]], Coerce(_script, _or_faults)] = Field(
         default={},
-        description="What it does: a fault (`ok`, `429`, `cut-20`, ...), a list in order, or a map of model to either.",
+        description="Its behaviour: a fault (`ok`, `429`, `cut-20`, ...), a list, or a map of model to either.",
     )
     says: dict[str, str] = Field(
         default={},
-        description="The words of its answers, by model (`*`: any).",
+        description="The text of its responses, by model (`*`: any).",
         examples=["{writer: SELECT count(*) FROM orders}"],
     )
     base_url: HttpUrl | None = Field(
-        default=None, description="A simulator that runs already; without it one is started."
+        default=None, description="The URL of a running simulator; without it one is started."
     )
     max_response: MaxAnswer = MAX_ANSWER_BYTES
     limits: LimitsConfig | None = Field(
-        default=None, description="How much is asked of it at most; beyond that the next target is tried."
+        default=None, description="Rate limits for this provider; above them the next target is tried."
     )
 
     @model_validator(mode="after")
     def _own(self) -> SimulatedConfig:
         if self.base_url is not None and self.says:
-            raise wrong("says belongs to a simulator that is started here", "leave out base_url or says")
+            raise wrong("says applies only to a simulator that the gateway starts", "remove base_url or says")
         return self
 
     async def build(self, name: str, parts: ProviderParts) -> Provider:

@@ -1,4 +1,4 @@
-"""Answers that are no text of a model: embeddings, and counts of tokens."""
+"""Responses without generated text: embeddings and token counts."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from gateway.simulator.wire import BadRequest, vector
 MAX_DIMENSIONS = 4096
 
 
-def counted(body: dict[str, Any]) -> int:
-    """A request's tokens, roughly."""
+def count_tokens(body: dict[str, Any]) -> int:
+    """A rough count of a request's tokens."""
     return len(json.dumps(body)) // CHARS_PER_TOKEN
 
 
 def embed_content(request: dict[str, Any]) -> dict[str, Any]:
-    """One text, as Gemini's API has it."""
+    """One embedding in Gemini's format."""
     text = "".join(part.get("text", "") for part in request["content"]["parts"])
     return {"values": vector(text, _size(request.get("outputDimensionality")))}
 
 
-def _size(asked: Any) -> int:
-    if asked is None:
+def _size(dimensions: Any) -> int:
+    if dimensions is None:
         return 8
-    if not isinstance(asked, int) or not 0 < asked <= MAX_DIMENSIONS:
+    if not isinstance(dimensions, int) or not 0 < dimensions <= MAX_DIMENSIONS:
         raise BadRequest(f"Invalid value for 'dimensions': must be from 1 to {MAX_DIMENSIONS}.", "dimensions")
-    return asked
+    return dimensions
 
 
 def embed(body: dict[str, Any]) -> dict[str, Any]:
-    """One text or several, as OpenAI's API has it. Raises `BadRequest`."""
-    given = body.get("input")
-    if given is None:
+    """One or several embeddings in OpenAI's format. Raises `BadRequest`."""
+    value = body.get("input")
+    if value is None:
         raise BadRequest("Missing required parameter: 'input'.", "input")
-    # One text, several, the tokens of one text, or those of several.
-    one = isinstance(given, str) or (bool(given) and isinstance(given[0], int))
-    texts = [given] if one else given
+    # The input is one text, several texts, the tokens of one text, or the tokens of several.
+    single = isinstance(value, str) or (bool(value) and isinstance(value[0], int))
+    texts = [value] if single else value
     size = _size(body.get("dimensions"))
     data: list[dict[str, Any]] = []
     for index, text in enumerate(texts):

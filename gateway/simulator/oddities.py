@@ -1,4 +1,4 @@
-"""What a broken provider makes of a good answer: too deep, cut off, without end, packed, or wrongly announced."""
+"""Turns a valid response into a broken provider's: too deep, truncated, endless, compressed, or with wrong headers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NEST = b"[" * DEPTH + b"]" * DEPTH
 # The end of the first call's arguments: as text within JSON, and as JSON.
 _AS_TEXT = rb"y\":\"Rome\"}"
 _AS_JSON = b'y":"Rome"}'
-_PIECES_AT_ONCE = 20
-_PACKED = ("gzip", "deflate", "br", "zstd")
-_LIMITLESS = ("floodwords", "floodcalls", "floodchoices", "floodparts", "floodcomments")
+_BATCH_SIZE = 20
+_ENCODINGS = ("gzip", "deflate", "br", "zstd")
+_FLOODS = ("floodwords", "floodcalls", "floodchoices", "floodparts", "floodcomments")
 
 
 def interim(status: int) -> bytes:
-    """An answer before the answer, with headers that would be wrong for the real one."""
+    """An interim response, with headers that would be wrong for the final response."""
     lines = [f"HTTP/1.1 {status} {_INTERIM_NAMES.get(status, 'Interim')}"]
     if status == 101:
         lines += ["connection: upgrade", "upgrade: websocket"]
@@ -33,20 +33,20 @@ def interim(status: int) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def deepened(body: bytes) -> bytes:
-    """An object with a field more, nested 100,000 deep; a frame's is the one in its data."""
+def nest_deeply(body: bytes) -> bytes:
+    """Adds a field nested 100,000 deep to the object in a body or in a frame's data."""
     head, _, rest = body.partition(b"{")
     return head + b'{"deep":' + _NEST + b"," + rest
 
 
-def deep_error(body: bytes) -> bytes:
+def nest_error(body: bytes) -> bytes:
     """A vendor's error with a message nested 100,000 deep."""
     head, name, rest = body.partition(b'"message":')
     return head + name + _NEST + b"," + b'"was":' + rest
 
 
-def in_arguments(data: bytes, behaviour: Behaviour) -> bytes:
-    """With the first call's arguments cut off, or nested 100,000 deep."""
+def break_arguments(data: bytes, behaviour: Behaviour) -> bytes:
+    """Truncates the first call's arguments, or nests them 100,000 deep."""
     deep = behaviour.has("deepargs")
     if _AS_TEXT in data:
         return data.replace(_AS_TEXT, rb"y\":" + _NEST + b"}" if deep else rb"y\":\"Ro")
@@ -58,31 +58,31 @@ def in_arguments(data: bytes, behaviour: Behaviour) -> bytes:
     return data[:place] + b'y":"Ro' + (b"\n\n" if data.endswith(b"\n") else b"")
 
 
-def packing(behaviour: Behaviour) -> str:
-    """The content encoding that is announced, or nothing."""
-    return next((name for name in _PACKED if behaviour.has(name)), "")
+def content_encoding(behaviour: Behaviour) -> str:
+    """The `content-encoding` header, or an empty string."""
+    return next((name for name in _ENCODINGS if behaviour.has(name)), "")
 
 
-def packed(body: bytes, behaviour: Behaviour) -> bytes:
-    """As `gzip` or `deflate` have it; `br`, `zstd` and what is told to `lie` go out as they are."""
+def compress(body: bytes, behaviour: Behaviour) -> bytes:
+    """Compresses with `gzip` or `deflate`; leaves the body as it is for `br`, `zstd` and `lie`."""
     if behaviour.has("lie") or not (behaviour.has("gzip") or behaviour.has("deflate")):
         return body
-    packer = zlib.compressobj(wbits=31 if behaviour.has("gzip") else 15)
-    return packer.compress(body) + packer.flush()
+    compressor = zlib.compressobj(wbits=31 if behaviour.has("gzip") else 15)
+    return compressor.compress(body) + compressor.flush()
 
 
 def flood(behaviour: Behaviour) -> str:
-    """What comes without end: `words`, `calls`, `choices`, `parts`, `comments`, or nothing."""
-    return next((name.removeprefix("flood") for name in _LIMITLESS if behaviour.has(name)), "")
+    """The kind of endless content: `words`, `calls`, `choices`, `parts`, `comments`, or empty."""
+    return next((name.removeprefix("flood") for name in _FLOODS if behaviour.has(name)), "")
 
 
 def endless_events(wire: Wire, kind: str) -> Iterator[bytes]:
-    """Events without end, several at once."""
+    """Endless events, several at a time."""
     return _endless(b": keep-alive\n\n" if kind == "comments" else wire.floods[kind])
 
 
 def endless_body(wire: Wire, kind: str) -> Iterator[bytes]:
-    """A whole answer's body that never ends, in pieces."""
+    """The parts of an endless buffered body."""
     if kind == "comments":
         return _endless(b" \n")
     head, item = wire.endless[kind]
@@ -90,6 +90,6 @@ def endless_body(wire: Wire, kind: str) -> Iterator[bytes]:
 
 
 def _endless(template: bytes) -> Iterator[bytes]:
-    """`@` is the number of the piece."""
-    for start in itertools.count(0, _PIECES_AT_ONCE):
-        yield b"".join(template.replace(b"@", b"%d" % (start + place)) for place in range(_PIECES_AT_ONCE))
+    """Repeats a template endlessly; `@` is replaced by the number of the repetition."""
+    for start in itertools.count(0, _BATCH_SIZE):
+        yield b"".join(template.replace(b"@", b"%d" % (start + place)) for place in range(_BATCH_SIZE))

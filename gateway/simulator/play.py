@@ -1,4 +1,4 @@
-"""Plays a reply onto a connection as its behaviour wants: with its pauses, its cuts, and its silences."""
+"""Sends a reply on a connection with the behaviour's delays, cuts and stalls."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _REASONS = {
     529: "Overloaded",
 }
 _HTML = b"<!doctype html><html><title>Sign in</title><body>Please sign in.</body></html>"
-_FIRST_WORDS = 6
+_MIN_FRAMES = 6
 _LONG_STREAM = 1000
-BROKEN = b'{"broken": '
+BROKEN_JSON = b'{"broken": '
 
 
 class Playback:
-    """One reply. Cancelling `run` is what happens when the client leaves; `writable` is clear while it reads slowly."""
+    """Sends one reply. `run` is cancelled when the client disconnects; `writable` is clear while it reads slowly."""
 
     def __init__(
         self, transport: asyncio.Transport, reply: ScriptedReply, writable: asyncio.Event, keep_alive: bool
@@ -42,28 +42,28 @@ class Playback:
         self._behaviour = reply.behaviour
         self._writable = writable
         self._keep_alive = keep_alive
-        self.frames: list[bytes] = []  # those that are to go out
+        self.frames: list[bytes] = []  # the frames to send
         self.frames_sent = 0
-        self.body_sent = b""  # as much of a body as went out, where that is not all of it
-        self.complete = False  # the whole answer went out, and in working order
+        self.body_sent = b""  # the part of a body that was sent, if not all of it
+        self.complete = False  # whether the response was sent completely and without faults
 
     async def run(self) -> None:
-        """Writes it."""
+        """Sends the reply."""
         behaviour, reply = self._behaviour, self._reply
         await self._pause(behaviour.number("latency") + (0 if reply.frames else behaviour.number("slow")))
         if behaviour.has("refuse"):
             self._transport.close()
             return
         if behaviour.has("hang"):
-            await self._silence()
+            await self._wait_forever()
         await self._send_interim()
         kind = oddities.flood(behaviour)
         if kind and reply.wire is not None:
             await self._play_endlessly(reply.wire, kind)
         elif behaviour.has("html"):
-            await self._whole(_HTML, "text/html; charset=utf-8")
+            await self._send_body(_HTML, "text/html; charset=utf-8")
         elif behaviour.has("emptybody"):
-            await self._whole(b"", reply.content_type)
+            await self._send_body(b"", reply.content_type)
         elif reply.frames is None:
             await self._play_body(reply.body)
         else:
@@ -77,7 +77,7 @@ class Playback:
             await asyncio.sleep(milliseconds / 1000)
 
     @staticmethod
-    async def _silence() -> None:
+    async def _wait_forever() -> None:
         await asyncio.Event().wait()
 
     async def _send_interim(self) -> None:
@@ -90,7 +90,7 @@ class Playback:
             await asyncio.sleep(0)
 
     async def _play_endlessly(self, wire: Wire, kind: str) -> None:
-        """Until the client leaves."""
+        """Sends until the client disconnects."""
         reply = self._reply
         await self._send(self._head("transfer-encoding: chunked", reply.content_type))
         if reply.frames is None:
@@ -106,18 +106,18 @@ class Playback:
     async def _play_body(self, body: bytes) -> None:
         behaviour, reply = self._behaviour, self._reply
         if reply.status != 200:
-            await self._whole(body, reply.content_type)
+            await self._send_body(body, reply.content_type)
             return
         if behaviour.has("error200") or behaviour.has("erroreven"):
             body = reply.error_body
         if behaviour.has("malformed"):
-            body = body[: len(body) // 2] + b"}" + BROKEN
+            body = body[: len(body) // 2] + b"}" + BROKEN_JSON
         if behaviour.has("cutclean"):
             body = body[: len(body) // 2]
         if behaviour.has("cutargs") or behaviour.has("deepargs"):
-            body = oddities.in_arguments(body, behaviour)
+            body = oddities.break_arguments(body, behaviour)
         if behaviour.has("deep"):
-            body = oddities.deepened(body)
+            body = oddities.nest_deeply(body)
         if await self._play_misframed(body):
             return
         part = len(body) // 2
@@ -129,16 +129,16 @@ class Playback:
                 self.body_sent = body[: 0 if behaviour.words[word] == 0 else part]
                 self._write(self.body_sent)
                 if word == "stall":
-                    await self._silence()
+                    await self._wait_forever()
                 await self._drop()
                 return
-        sent = await self._whole(body, reply.content_type)
+        sent = await self._send_body(body, reply.content_type)
         self.complete = sent and body == reply.body
         if not self.complete and sent and body != reply.error_body:
             self.body_sent = body
 
     async def _play_misframed(self, body: bytes) -> bool:
-        """Whether the bytes were announced otherwise than they came."""
+        """Sends the body with incorrect framing, if the behaviour says so. Returns whether it did."""
         behaviour, content_type = self._behaviour, self._reply.content_type
         if behaviour.has("cutchunk"):
             await self._send(self._head("transfer-encoding: chunked", content_type))
@@ -153,18 +153,18 @@ class Playback:
         await self._drop()
         return True
 
-    async def _whole(self, body: bytes, content_type: str) -> bool:
-        body = oddities.packed(body, self._behaviour)
+    async def _send_body(self, body: bytes, content_type: str) -> bool:
+        body = oddities.compress(body, self._behaviour)
         return await self._send(self._head(f"content-length: {len(body)}", content_type) + body)
 
     async def _play_frames(self, frames: list[bytes]) -> None:
         behaviour = self._behaviour
-        frames = self.frames = self._damaged(list(frames))
+        frames = self.frames = self._with_faults(list(frames))
         if behaviour.has("longer") or behaviour.has("shorter"):
             await self._play_misframed(b"".join(frames))
             return
-        if oddities.packing(behaviour):
-            await self._whole(b"".join(frames), self._reply.content_type)
+        if oddities.content_encoding(behaviour):
+            await self._send_body(b"".join(frames), self._reply.content_type)
             return
         head = self._head("transfer-encoding: chunked", self._reply.content_type)
         if behaviour.has("cutchunk"):
@@ -174,8 +174,8 @@ class Playback:
             await self._send(b"ffff\r\n" + frames[place])
             await self._drop()
             return
-        dropped = behaviour.has("cut") or behaviour.has("cutbyte")
-        end = b"" if dropped or behaviour.has("stall") else b"0\r\n\r\n"
+        drops = behaviour.has("cut") or behaviour.has("cutbyte")
+        end = b"" if drops or behaviour.has("stall") else b"0\r\n\r\n"
         if behaviour.has("burst"):
             await self._pause(behaviour.number("slow"))
             if self._write(b"".join([head, *map(_chunk, frames), end])):
@@ -186,23 +186,23 @@ class Playback:
             await self._send_frames(frames)
             await self._send(end)
         if behaviour.has("stall"):
-            await self._silence()
-        if dropped:
+            await self._wait_forever()
+        if drops:
             await self._drop()
-        self.complete = frames == self._reply.frames and self.frames_sent == len(frames) and not dropped
+        self.complete = frames == self._reply.frames and self.frames_sent == len(frames) and not drops
 
-    def _damaged(self, frames: list[bytes]) -> list[bytes]:
-        """The frames that are sent at all, broken where that is wanted."""
+    def _with_faults(self, frames: list[bytes]) -> list[bytes]:
+        """The frames to send, with the behaviour's faults."""
         behaviour, reply = self._behaviour, self._reply
         if behaviour.has("malformed"):
             place = min(behaviour.number("malformed", 1), len(frames)) - 1
             head, _, _ = frames[place].partition(b"data: ")
-            frames[place] = head + b"data: " + BROKEN + b"\n\n"
+            frames[place] = head + b"data: " + BROKEN_JSON + b"\n\n"
         if behaviour.has("deep"):
             place = min(behaviour.number("deep", 1), len(frames)) - 1
-            frames[place] = oddities.deepened(frames[place])
+            frames[place] = oddities.nest_deeply(frames[place])
         if behaviour.has("cutargs") or behaviour.has("deepargs"):
-            frames = [oddities.in_arguments(frame, behaviour) for frame in frames]
+            frames = [oddities.break_arguments(frame, behaviour) for frame in frames]
         if behaviour.has("error200"):
             frames = [reply.error_event]
         if behaviour.has("erroreven"):
@@ -220,7 +220,7 @@ class Playback:
             if pace_ms:
                 await self._pause(pace_ms)
             elif len(frames) < _LONG_STREAM or self.frames_sent % 16 == 0:
-                # A turn of the loop between events, so that they come apart; very long streams come faster.
+                # Yields to the event loop between events so that they arrive separately; less often in long streams.
                 await asyncio.sleep(0)
 
     async def _send(self, data: bytes) -> bool:
@@ -235,7 +235,7 @@ class Playback:
         return sent
 
     def _write(self, data: bytes) -> bool:
-        """Whether it went out: after the client has left nothing does."""
+        """Writes the data. Returns False after the client has disconnected."""
         if self._transport.is_closing():
             return False
         if data:
@@ -243,14 +243,14 @@ class Playback:
         return True
 
     async def _drop(self) -> None:
-        """What was written must go out first: an abort would take it back."""
+        """Drops the connection after the written data has been sent: an abort would discard it."""
         for _ in range(1000):
             await asyncio.sleep(0.005)
             if self._transport.get_write_buffer_size() == 0:
                 break
         connection = self._transport.get_extra_info("socket")
         if self._behaviour.has("reset") and connection is not None:
-            # To linger for no time at all turns the close into a reset.
+            # A linger time of zero turns the close into a reset.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
@@ -258,9 +258,9 @@ class Playback:
         reply = self._reply
         lines = [f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, '')}", f"content-type: {content_type}", framing]
         lines += [f"{name}: {value}" for name, value in reply.headers.items()]
-        packing = oddities.packing(self._behaviour)
-        if packing:
-            lines.append(f"content-encoding: {packing}")
+        content_encoding = oddities.content_encoding(self._behaviour)
+        if content_encoding:
+            lines.append(f"content-encoding: {content_encoding}")
         if not self._keep_alive:
             lines.append("connection: close")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
@@ -271,9 +271,9 @@ def _chunk(data: bytes) -> bytes:
 
 
 def _cut_in_character(frames: list[bytes]) -> list[bytes]:
-    """The frames up to one with a character of several bytes in it, some words in, cut within that character."""
+    """The frames up to the first multi-byte character after some words, cut within that character."""
     for number, frame in enumerate(frames):
-        if number < _FIRST_WORDS:
+        if number < _MIN_FRAMES:
             continue
         for place, byte in enumerate(frame):
             if byte >= 0xC0:

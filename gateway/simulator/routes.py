@@ -1,4 +1,4 @@
-"""A request to a model as the reply that is to be played."""
+"""Turns a model request into the reply to send."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import msgspec
 
 from gateway.simulator.answers import Tokens, answer, tokens
 from gateway.simulator.behaviours import Behaviour, Script
-from gateway.simulator.oddities import deep_error
+from gateway.simulator.oddities import nest_error
 from gateway.simulator.wire import BadRequest, Wire, dump
-from gateway.simulator.wires import generates, plain_answer, wire_of
+from gateway.simulator.wires import find_wire, generates, non_chat_reply
 
 _MODELS = re.compile(r"/v1(?:beta|alpha)?/models(?:/(?P<model>[^:]+))?\Z")
 _MESSAGES = {
@@ -42,7 +42,7 @@ class Request(msgspec.Struct):
 
 
 class ScriptedReply(msgspec.Struct):
-    """What to play: a body, or the frames of a stream of which the last `ends` are the vendor's end."""
+    """The reply to send: a body, or the frames of a stream, of which the last `ends` are the vendor's end markers."""
 
     status: int
     body: bytes = b""
@@ -60,15 +60,15 @@ class ScriptedReply(msgspec.Struct):
 
 
 def answer_request(request: Request, script: Script, require_key: bool) -> ScriptedReply:
-    """The reply to a request to a model."""
-    wire = wire_of(request.path, request.headers)
+    """The reply to a model request."""
+    wire = find_wire(request.path, request.headers)
     try:
         reply = _answer(request, wire, script, require_key)
     except BadRequest as error:
         reply = ScriptedReply(error.status, dump(wire.error(error.status, error.message, error.field)))
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        # Whatever in the body had another shape than a reader took for granted.
-        reply = ScriptedReply(400, dump(wire.error(400, f"Something in the body has the wrong shape: {error!r}")))
+        # The body has an unexpected shape.
+        reply = ScriptedReply(400, dump(wire.error(400, f"The body has an unexpected shape: {error!r}")))
     reply.headers = {**wire.headers(request.serial), **reply.headers}
     reply.wire = wire
     return reply
@@ -76,7 +76,7 @@ def answer_request(request: Request, script: Script, require_key: bool) -> Scrip
 
 def _answer(request: Request, wire: Wire, script: Script, require_key: bool) -> ScriptedReply:
     if require_key and not _has_key(request, wire):
-        raise BadRequest(wire.keyless[1], status=wire.keyless[0])
+        raise BadRequest(wire.missing_key[1], status=wire.missing_key[0])
     if request.method == "GET":
         listed = _MODELS.match(request.path)
         if listed is None:
@@ -88,34 +88,34 @@ def _answer(request: Request, wire: Wire, script: Script, require_key: bool) -> 
 
 
 def _has_key(request: Request, wire: Wire) -> bool:
-    given = any(request.headers.get(name, "").removeprefix("Bearer").strip() for name in wire.key_headers)
-    return given or (wire.key_in_query and "key" in parse_qs(request.query))
+    has_header = any(request.headers.get(name, "").removeprefix("Bearer").strip() for name in wire.key_headers)
+    return has_header or (wire.key_in_query and "key" in parse_qs(request.query))
 
 
 def _answer_post(request: Request, wire: Wire, script: Script) -> ScriptedReply:
-    path, model, verb = wire.place(request.path, request.query)
+    path, model, verb = wire.split_path(request.path, request.query)
     body = _read_body(request.body)
-    named = model or str(body.get("model") or "")
+    model_name = model or str(body.get("model") or "")
     try:
-        behaviour = script.next(named, request.headers.get("x-simulate", ""))
+        behaviour = script.next(model_name, request.headers.get("x-simulate", ""))
     except ValueError as error:
         raise BadRequest(str(error), "model") from None
     failed = _fail(wire, behaviour)
     if failed is not None:
-        failed.model = named
+        failed.model = model_name
         return failed
-    plain = plain_answer(path, verb, body)
-    if plain is not None:
+    value = non_chat_reply(path, verb, body)
+    if value is not None:
         return ScriptedReply(
-            200, dump(plain), behaviour=behaviour, error_body=_error_body(wire, behaviour), model=named
+            200, dump(value), behaviour=behaviour, error_body=_error_body(wire, behaviour), model=model_name
         )
     if not generates(verb or path):
         raise BadRequest(f"Unknown path {request.path}", status=404)
-    asked = wire.read(body, model, verb == "streamGenerateContent")
-    asked.serial = request.serial
-    asked.says = script.says.get(named, script.says.get("*", ""))
-    asked.logprobs = asked.logprobs or behaviour.has("logprobs")
-    return _generate(wire, asked, behaviour, request.query)
+    parsed = wire.read(body, model, verb == "streamGenerateContent")
+    parsed.serial = request.serial
+    parsed.says = script.says.get(model_name, script.says.get("*", ""))
+    parsed.logprobs = parsed.logprobs or behaviour.has("logprobs")
+    return _generate(wire, parsed, behaviour, request.query)
 
 
 def _read_body(raw: bytes) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _fail(wire: Wire, behaviour: Behaviour) -> ScriptedReply | None:
     if behaviour.has("context"):
         return ScriptedReply(400, dump(wire.error(400, "", "context")), behaviour=behaviour)
     if behaviour.has("deeperror"):
-        return ScriptedReply(500, deep_error(dump(wire.error(500, _MESSAGES[500]))), behaviour=behaviour)
+        return ScriptedReply(500, nest_error(dump(wire.error(500, _MESSAGES[500]))), behaviour=behaviour)
     if not behaviour.status:
         return None
     after_s = behaviour.number("after")
@@ -148,20 +148,20 @@ def _error_body(wire: Wire, behaviour: Behaviour) -> bytes:
     return dump(wire.error(wire.overloaded, "Overloaded"))
 
 
-def _generate(wire: Wire, asked: Any, behaviour: Behaviour, query: str) -> ScriptedReply:
-    given = answer(asked, behaviour)
-    count = tokens(asked, given, behaviour)
+def _generate(wire: Wire, parsed: Any, behaviour: Behaviour, query: str) -> ScriptedReply:
+    choice = answer(parsed, behaviour)
+    count = tokens(parsed, choice, behaviour)
     reply = ScriptedReply(
-        200, behaviour=behaviour, error_body=_error_body(wire, behaviour), model=asked.model, count=count
+        200, behaviour=behaviour, error_body=_error_body(wire, behaviour), model=parsed.model, count=count
     )
-    reply.prompt = asked.messages
-    if not asked.stream:
-        reply.body = dump(wire.whole(asked, given, count, behaviour))
+    reply.prompt = parsed.messages
+    if not parsed.stream:
+        reply.body = dump(wire.body(parsed, choice, count, behaviour))
         return reply
-    frames = wire.events(asked, given, count, behaviour)
-    whole = wire.unframed(frames, query)
-    if whole is not None:
-        reply.body = whole
+    frames = wire.events(parsed, choice, count, behaviour)
+    array = wire.join_frames(frames, query)
+    if array is not None:
+        reply.body = array
         return reply
     reply.frames = frames
     reply.ends = wire.ends

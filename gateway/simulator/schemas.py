@@ -1,15 +1,15 @@
-"""A small value that fits a JSON schema: objects, arrays, strings, numbers, enums, references."""
+"""Generates a small value for a JSON schema: objects, arrays, strings, numbers, enums, references."""
 
 from __future__ import annotations
 
 from typing import Any
 
-_DEEP = 4  # from here on only what is required, so that schemas that contain themselves come to an end
+_DEEP = 4  # from this depth on only required properties, so that recursive schemas terminate
 _DEEPEST = 24
 
 
 def fit(schema: Any, root: Any = None, depth: int = 0) -> Any:
-    """A value for `schema`; `root` is where its `$ref`s point, the schema itself by default."""
+    """A value for `schema`. `root` is the document for its `$ref`s, by default the schema itself."""
     if not isinstance(schema, dict) or depth > _DEEPEST:
         return None
     root = schema if root is None else root
@@ -29,7 +29,7 @@ def fit(schema: Any, root: Any = None, depth: int = 0) -> Any:
 
 def _fit_kind(schema: dict[str, Any], root: Any, depth: int) -> Any:
     kind = schema.get("type") or ("array" if "items" in schema else "object")
-    kind = str(kind[0] if isinstance(kind, list) else kind).lower()  # Gemini's own schemas say STRING
+    kind = str(kind[0] if isinstance(kind, list) else kind).lower()  # Gemini's schemas use upper case
     if kind == "object":
         required = schema.get("required") or []
         properties = schema.get("properties") or {}
@@ -50,7 +50,7 @@ def _fit_kind(schema: dict[str, Any], root: Any, depth: int) -> Any:
 
 
 def _number(schema: dict[str, Any], usual: float) -> float:
-    """`usual`, or the nearest that the bounds allow."""
+    """`usual`, or the nearest number within the limits."""
     lowest, highest = schema.get("minimum"), schema.get("maximum")
     if lowest is not None and usual < lowest:
         return lowest  # type: ignore[no-any-return]
@@ -60,12 +60,12 @@ def _number(schema: dict[str, Any], usual: float) -> float:
 
 
 def _resolve(reference: str, root: Any) -> Any:
-    """What `#/$defs/Name` points to; an empty schema if nothing is there."""
-    found = root
+    """Resolves a reference such as `#/$defs/Name`; an empty schema if it is missing."""
+    target = root
     for step in reference.removeprefix("#").strip("/").split("/"):
         if step:
-            found = found.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}
+            target = target.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(target, dict) else None
+    return target if isinstance(target, dict) else {}
 
 
 def _merged(schemas: list[Any], root: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The simulator's HTTP server: asyncio's protocols and httptools, so that each byte and its absence can be decided."""
+"""The simulator's HTTP server. It uses asyncio protocols and httptools, to control every byte that is sent."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from gateway.simulator.play import Playback
 from gateway.simulator.routes import Request, ScriptedReply, answer_request
 from gateway.simulator.wire import dump
 
-KEPT_REQUESTS = 1000
-KEPT_BODY_BYTES = 64 * 1024
-KEPT_CALLERS = 1000
+MAX_REQUESTS = 1000
+MAX_BODY_BYTES = 64 * 1024
+MAX_CALLERS = 1000
 _KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 _BAD = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -35,9 +35,9 @@ _BAD = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\
 class Simulator:
     """One upstream on one port.
 
-    `requests` holds the last 1000 requests, oldest first. `stats` counts: requests, streams, open connections, clients
-    that left before the end, and under `served` the requests and tokens of complete answers by `...KEY4 MODEL`. `books`
-    hold what each call has cost its caller.
+    `requests` holds the last 1000 requests, oldest first. `stats` counts requests, streams, open connections, and
+    clients that disconnected early; its `served` counts requests and tokens of complete responses by `...KEY4 MODEL`.
+    `books` holds the bill of each call.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class Simulator:
         require_key: bool = False,
         says: Mapping[str, str] | None = None,
     ) -> None:
-        """Raises `ValueError` for an unknown behaviour. `require_key` refuses requests without a credential.
+        """Raises `ValueError` for an unknown behaviour. `require_key`: reject requests without a key.
 
-        `says` are the words of the answers, by model.
+        `says` maps a model to the text of its responses.
         """
         self.script = Script(script, says)
         self.require_key = require_key
-        self.requests: deque[dict[str, Any]] = deque(maxlen=KEPT_REQUESTS)
+        self.requests: deque[dict[str, Any]] = deque(maxlen=MAX_REQUESTS)
         self.stats: dict[str, Any] = {}
         self.books = BillingRecord()
         self.url = ""
@@ -62,7 +62,7 @@ class Simulator:
         self.reset()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listens; returns the port. Raises `OSError` if it is taken."""
+        """Listens, and returns the port. Raises `OSError` if it is in use."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Connection(self, loop), host, port, backlog=1024)
         bound: int = self._server.sockets[0].getsockname()[1]
@@ -77,23 +77,23 @@ class Simulator:
             connection.abort()
 
     def add(self, connection: _Connection) -> None:
-        """A connection has been opened."""
+        """Counts an opened connection."""
         self._connections.add(connection)
         self.stats["open"] += 1
 
     def remove(self, connection: _Connection) -> None:
-        """A connection is gone."""
+        """Counts a closed connection."""
         self._connections.discard(connection)
         self.stats["open"] -= 1
 
     def reset(self) -> None:
-        """Forgets what has been; the script stays."""
+        """Clears requests, bills and statistics, but not the script."""
         self.requests.clear()
         self.books.clear()
         self.stats.update(requests=0, streams=0, open=len(self._connections), client_left=0, served={})
 
     def take(self, request: Request) -> tuple[ScriptedReply, dict[str, Any]]:
-        """The reply to a request to a model, and the request's record."""
+        """Returns the reply to a model request, and the request's record."""
         request.serial = str(next(self._serials))
         record = _record(request)
         self.requests.append(record)
@@ -106,8 +106,8 @@ class Simulator:
         return reply, record
 
     def settle(self, request: Request, record: dict[str, Any], reply: ScriptedReply, play: Playback) -> None:
-        """A reply has been played to its end, or the client has gone."""
-        self.books.enter(request, reply, play, left=bool(record["client_left"]))
+        """Records a reply that has ended, completely or because the client disconnected."""
+        self.books.add(request, reply, play, left=bool(record["client_left"]))
         record["events"] = play.frames_sent
         if play.complete and reply.count is not None:
             self._count(record["key"], reply)
@@ -116,7 +116,7 @@ class Simulator:
 
     def _count(self, key: str, reply: ScriptedReply) -> None:
         served, caller = self.stats["served"], f"{key} {reply.model}"
-        if caller not in served and len(served) >= KEPT_CALLERS:
+        if caller not in served and len(served) >= MAX_CALLERS:
             return
         count = served.setdefault(caller, {"requests": 0, "input": 0, "output": 0})
         assert reply.count is not None
@@ -126,7 +126,7 @@ class Simulator:
 
 
 class _Connection(asyncio.Protocol):
-    """Reads one request at a time; a `Playback` in a task of its own answers it."""
+    """Reads one request at a time; a `Playback` in a separate task sends the reply."""
 
     def __init__(self, simulator: Simulator, loop: asyncio.AbstractEventLoop) -> None:
         self._simulator = simulator
@@ -136,7 +136,7 @@ class _Connection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
-        self._waiting: deque[Request] = deque()
+        self._pending: deque[Request] = deque()
         self._playing: asyncio.Task[None] | None = None
         self._record: dict[str, Any] | None = None
         self._writable = asyncio.Event()
@@ -149,15 +149,15 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._simulator.remove(self)
         if self._record is not None:
-            self._leave(self._record)
+            self._record_disconnect(self._record)
         if self._playing is not None:
             self._playing.cancel()
 
-    def _leave(self, record: dict[str, Any]) -> None:
-        """The client went before the reply's end."""
+    def _record_disconnect(self, record: dict[str, Any]) -> None:
+        """Records that the client disconnected before the reply's end."""
         record["left"] = time.monotonic()
         record["left_after_ms"] = round((record["left"] - record["started"]) * 1000, 1)
-        record["client_left"] = True  # last: who sees it in another thread finds the times there
+        record["client_left"] = True  # set last, because other threads wait for it and then read the times
         self._simulator.stats["client_left"] += 1
 
     def pause_writing(self) -> None:
@@ -204,13 +204,13 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         method, alive = self._parser.get_method().decode(), self._parser.should_keep_alive()
         path, _, query = self._url.decode("latin-1").partition("?")
-        self._waiting.append(Request(method, path, query, self._headers, b"".join(self._body), alive))
+        self._pending.append(Request(method, path, query, self._headers, b"".join(self._body), alive))
         self._body = []
         self._next()
 
     def _next(self) -> None:
-        if self._waiting and (self._playing is None or self._playing.done()):
-            self._playing = self._loop.create_task(self._serve(self._waiting.popleft()))
+        if self._pending and (self._playing is None or self._playing.done()):
+            self._playing = self._loop.create_task(self._serve(self._pending.popleft()))
 
     async def _serve(self, request: Request) -> None:
         assert self._transport is not None
@@ -221,7 +221,7 @@ class _Connection(asyncio.Protocol):
             else:
                 await self._answer(self._transport, request)
         except Exception:
-            # A fault that nobody ordered: it must not look like one of the simulator's own silences.
+            # An internal error: it must not look like a simulated stall.
             logging.getLogger(__name__).exception("the simulator failed")
             self._transport.abort()
         self._loop.call_soon(self._next)
@@ -238,13 +238,13 @@ class _Connection(asyncio.Protocol):
 
 
 def _record(request: Request) -> dict[str, Any]:
-    """A request as `/__requests` shows it.
+    """A request in the format of `/__requests`.
 
-    `started` is in seconds of the monotonic clock; so are `ended`, or `left` for a client that did not wait, later.
+    `started` is in seconds of the monotonic clock, as are the later fields `ended`, or `left` after a disconnect.
     """
     headers = {name: _last4(value) if name in _KEY_HEADERS else value for name, value in request.headers.items()}
     try:
-        body = json.loads(request.body) if 0 < len(request.body) <= KEPT_BODY_BYTES else None
+        body = json.loads(request.body) if 0 < len(request.body) <= MAX_BODY_BYTES else None
     except (ValueError, RecursionError):
         body = None
     return {
@@ -262,12 +262,12 @@ def _record(request: Request) -> dict[str, Any]:
 
 
 def _last4(secret: str) -> str:
-    """A short one is not shown at all."""
+    """The last four characters of a key; a short key is hidden completely."""
     return f"...{secret[-4:]}" if len(secret.split()[-1] if secret.split() else "") >= 8 else "..."
 
 
 def answer_control(simulator: Simulator, request: Request) -> ScriptedReply | None:
-    """The answers about the simulator itself; None for a request to a model."""
+    """The reply of a control endpoint of the simulator; None for a model request."""
     if request.path == "/__requests":
         return ScriptedReply(200, dump(list(simulator.requests)))
     if request.path == "/__stats":
@@ -290,7 +290,7 @@ def answer_control(simulator: Simulator, request: Request) -> ScriptedReply | No
 
 @contextlib.contextmanager
 def running(script: Mapping[str, str | Sequence[str]] | None = None, require_key: bool = False) -> Iterator[Simulator]:
-    """A simulator in a thread of its own, for code that is not asynchronous."""
+    """Runs a simulator in a separate thread, for synchronous code."""
     simulator = Simulator(script, require_key)
     started = threading.Event()
     loop = asyncio.new_event_loop()
@@ -317,7 +317,7 @@ def running(script: Mapping[str, str | Sequence[str]] | None = None, require_key
 def main(host: str, port: int, script: str | None) -> None:
     """Serves until it is interrupted. `script` is JSON, or `model=behaviour,model=behaviour`.
 
-    Raises `SystemExit` 2 for a script that it can't follow, 1 for a port that is taken.
+    Raises `SystemExit` 2 for an invalid script, 1 for a port in use.
     """
     try:
         simulator = Simulator(read_script(script))
@@ -325,35 +325,35 @@ def main(host: str, port: int, script: str | None) -> None:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
     try:
-        asyncio.run(_serve_for_ever(simulator, host, port))
+        asyncio.run(_serve_forever(simulator, host, port))
     except OSError as error:
-        sys.stderr.write(f"can't listen at {host}:{port}: {error.strerror}\n")
+        sys.stderr.write(f"can't listen on {host}:{port}: {error.strerror}\n")
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         return
 
 
 def read_script(script: str | None) -> dict[str, str | list[str]]:
-    """Raises `ValueError`. A behaviour alone is for every model."""
+    """Reads a script; a behaviour without a model applies to all models. Raises `ValueError`."""
     if not script:
         return {}
     if script.lstrip().startswith("{"):
         value = json.loads(script)
         return {str(model): behaviour for model, behaviour in value.items()}
-    found: dict[str, str | list[str]] = {}
+    script_by_model: dict[str, str | list[str]] = {}
     for part in script.split(","):
         model, equals, behaviour = part.partition("=")
-        found[model.strip() if equals else "*"] = (behaviour if equals else model).strip()
-    return found
+        script_by_model[model.strip() if equals else "*"] = (behaviour if equals else model).strip()
+    return script_by_model
 
 
-async def _serve_for_ever(simulator: Simulator, host: str, port: int) -> None:
+async def _serve_forever(simulator: Simulator, host: str, port: int) -> None:
     await simulator.start(host, port)
     sys.stdout.write(
-        f"A simulated upstream listens at {simulator.url}\n"
-        f"  OpenAI's dialect: base_url {simulator.url}/v1, Anthropic's and Gemini's: {simulator.url}\n"
-        f"  What came in: {simulator.url}/__requests\n"
-        "Name a model sim-WORD-WORD, send the header x-simulate, or give --script. The words:\n"
+        f"The simulated upstream listens at {simulator.url}\n"
+        f"  base_url for OpenAI's dialect: {simulator.url}/v1, for Anthropic's and Gemini's: {simulator.url}\n"
+        f"  Received requests: {simulator.url}/__requests\n"
+        "To set a behaviour, use a model name sim-WORD-WORD, the header x-simulate, or --script. The words:\n"
         f"{behaviours_help()}\n"
     )
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What the vendors' modules have in common: the seam, and the error that a bad request gets."""
+"""The interface of the vendors' modules, and the error for a bad request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KIND_NAMES = {bool: "boolean", int: "integer", float: "number", str: "string", l
 
 
 class BadRequest(Exception):
-    """A request that the vendor would refuse with 400; `field` is what it would name."""
+    """A request that the vendor would reject; `field` is the field that its error names."""
 
     def __init__(self, message: str, field: str = "", status: int = 400) -> None:
         super().__init__(message)
@@ -25,76 +25,76 @@ class BadRequest(Exception):
 
 
 class ParsedEvent(NamedTuple):
-    """What an event, or a whole body, has said: words, thoughts and calls, and its usage if it names one."""
+    """The text of an event or a body (with reasoning and calls), and its usage, if any."""
 
-    words: str
+    text: str
     usage: Tokens | None
 
 
 class Wire(Protocol):
-    """One vendor's format."""
+    """One vendor's wire format."""
 
     name: str
-    """The dialect."""
-    keyless: tuple[int, str]
+    """The dialect's name."""
+    missing_key: tuple[int, str]
     """Status and message for a request without a key."""
     key_headers: tuple[str, ...]
-    """Where the vendor reads a key."""
+    """The headers in which the vendor accepts a key."""
     ends: int
-    """How many of the last frames of a stream are the vendor's own end."""
+    """The number of last frames in a stream that are the vendor's end marker."""
     generates: ClassVar[frozenset[str]]
-    """The paths, or the verbs at their ends, that ask for an answer of a model."""
+    """The paths, or the verbs at their ends, that generate text."""
     prelude: int = 0
-    """How many of an answer's first events come before the first word."""
+    """The number of events before the first text."""
     overloaded: int = 503
-    """The status of a vendor that has too much to do."""
+    """The vendor's status for overload."""
     key_in_query: bool = False
     """Whether `?key=` counts as a key."""
     floods: ClassVar[Mapping[str, bytes]]
-    """An event of words, calls, choices and parts, to be sent without end; `@` is its number."""
+    """Events with text, calls, choices and parts, to be sent endlessly; `@` is the number."""
     endless: ClassVar[Mapping[str, tuple[bytes, bytes]]]
-    """How a whole answer begins that never ends, and what then comes again and again."""
+    """The start of an endless buffered body, and the part that is repeated."""
 
     @classmethod
     def of(cls, path: str, headers: Mapping[str, str]) -> Self | None:
-        """The format of a request of this vendor's; None for another's."""
+        """The wire format if the request is this vendor's, else None."""
         ...
 
-    def place(self, path: str, query: str) -> tuple[str, str, str]:
-        """The path without its model; the model and the verb, if they stand in it. Raises `BadRequest`."""
+    def split_path(self, path: str, query: str) -> tuple[str, str, str]:
+        """The path without its model, and the model and the verb in it, if any. Raises `BadRequest`."""
         return path, "", ""
 
     @classmethod
-    def plainly(cls, path: str, verb: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        """An answer that is no text of a model, such as embeddings; None for another path. Raises `BadRequest`."""
+    def non_chat_reply(cls, path: str, verb: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """A response without generated text, such as embeddings; None for other paths. Raises `BadRequest`."""
         return None
 
-    def unframed(self, frames: list[bytes], query: str) -> bytes | None:
-        """A stream's frames as one body, where the query asks for no events; None where they are events always."""
+    def join_frames(self, frames: list[bytes], query: str) -> bytes | None:
+        """The frames of a stream as one body, if the query does not request events; else None."""
         return None
 
     def read(self, body: dict[str, Any], model: str, stream: bool) -> SimulatedRequest:
-        """Raises `BadRequest`. `model` and `stream` are from the path, where the vendor has them there."""
+        """Reads a request. `model` and `stream` are from the path, if it contains them. Raises `BadRequest`."""
         ...
 
-    def whole(
-        self, asked: SimulatedRequest, given: SimulatedAnswer, count: Tokens, behaviour: Behaviour
+    def body(
+        self, request: SimulatedRequest, choice: SimulatedAnswer, count: Tokens, behaviour: Behaviour
     ) -> dict[str, Any]:
-        """The body of an answer."""
+        """The body of a buffered response."""
         ...
 
     def events(
-        self, asked: SimulatedRequest, given: SimulatedAnswer, count: Tokens, behaviour: Behaviour
+        self, request: SimulatedRequest, choice: SimulatedAnswer, count: Tokens, behaviour: Behaviour
     ) -> list[bytes]:
-        """The frames of a stream, the vendor's own end included."""
+        """The frames of a stream, including the vendor's end marker."""
         ...
 
-    def hear(self, event: dict[str, Any]) -> ParsedEvent:
-        """Reads an event or a body of `events` or `whole` again."""
+    def parse_event(self, event: dict[str, Any]) -> ParsedEvent:
+        """Parses an event or a body of `events` or `body`."""
         ...
 
     def headers(self, serial: str) -> dict[str, str]:
-        """What the vendor adds to every reply."""
+        """The headers that the vendor adds to every reply."""
         ...
 
     def error(self, status: int, message: str, kind: str = "", after_s: int = 0) -> dict[str, Any]:
@@ -102,11 +102,11 @@ class Wire(Protocol):
         ...
 
     def error_event(self, status: int = 0) -> bytes:
-        """An error within a stream; `status` is what it would have been before it."""
+        """An error within a stream; `status` is the equivalent HTTP status."""
         ...
 
     def models(self, model: str) -> dict[str, Any]:
-        """The list of models, or one of them if `model` is named."""
+        """The list of models, or one model if `model` is set."""
         ...
 
 
@@ -116,20 +116,20 @@ def dump(value: Any) -> bytes:
 
 
 def vector(text: str, size: int = 8) -> list[float]:
-    """Numbers in [-0.5, 0.5] that depend on nothing but the text."""
+    """Numbers in [-0.5, 0.5] that depend only on the text."""
     noise = hashlib.shake_128(text.encode("utf-8", "replace")).digest(size)
     return [round(byte / 255 - 0.5, 6) for byte in noise]
 
 
 def text_of(content: Any) -> str:
-    """The words of a message's content in OpenAI's or Anthropic's form."""
+    """The text of a message's content in OpenAI's or Anthropic's format."""
     if isinstance(content, str):
         return content
     return "".join(part.get("text") or "" for part in content or () if isinstance(part, dict))
 
 
-def first_wrong(body: dict[str, Any], kinds: Mapping[str, tuple[type, ...]]) -> tuple[str, str, str] | None:
-    """The first field whose value is of none of its kinds: its name, what was expected, and what was given."""
+def find_wrong_type(body: dict[str, Any], kinds: Mapping[str, tuple[type, ...]]) -> tuple[str, str, str] | None:
+    """The first field with a wrong type: its name, the expected and the actual type."""
     for name, allowed in kinds.items():
         value = body.get(name)
         fits = isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))

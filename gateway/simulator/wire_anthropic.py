@@ -1,4 +1,4 @@
-"""Anthropic's Messages as its servers speak them."""
+"""Anthropic's Messages as its servers implement it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from gateway.simulator.answers import SimulatedAnswer, SimulatedRequest, Tokens
 from gateway.simulator.behaviours import Behaviour
-from gateway.simulator.embeddings import counted
-from gateway.simulator.wire import BadRequest, ParsedEvent, Wire, dump, first_wrong, text_of
+from gateway.simulator.embeddings import count_tokens
+from gateway.simulator.wire import BadRequest, ParsedEvent, Wire, dump, find_wrong_type, text_of
 
 _TYPES = {
     400: "invalid_request_error",
@@ -46,14 +46,14 @@ _BODY = b'{"id":"f","type":"message","role":"assistant","model":"m","content":['
 
 
 def _flood(*events: bytes) -> bytes:
-    """Their type is said twice."""
+    """Frames whose event name repeats the type in the data."""
     return b"".join(b"event: " + each.split(b'"', 4)[3] + b"\ndata: " + each + b"\n\n" for each in events)
 
 
 class AnthropicWire(Wire):
     """Implements `Wire`. `version` is the request's `anthropic-version`."""
 
-    keyless = (401, "x-api-key header is required")
+    missing_key = (401, "x-api-key header is required")
     key_headers: tuple[str, ...] = ("x-api-key", "authorization")
     name = "anthropic"
     ends = 1
@@ -90,9 +90,9 @@ class AnthropicWire(Wire):
         return cls(version or "") if path.startswith("/v1/messages") or version is not None else None
 
     @classmethod
-    def plainly(cls, path: str, verb: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        """See `Wire.plainly`."""
-        return {"input_tokens": counted(body)} if path == "/v1/messages/count_tokens" else None
+    def non_chat_reply(cls, path: str, verb: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """See `Wire.non_chat_reply`."""
+        return {"input_tokens": count_tokens(body)} if path == "/v1/messages/count_tokens" else None
 
     def read(self, body: dict[str, Any], model: str, stream: bool) -> SimulatedRequest:
         """See `Wire.read`."""
@@ -101,7 +101,7 @@ class AnthropicWire(Wire):
         for name in ("model", "max_tokens", "messages"):
             if body.get(name) is None:
                 raise BadRequest(f"{name}: Field required", name)
-        wrong = first_wrong(body, _KINDS)
+        wrong = find_wrong_type(body, _KINDS)
         if wrong is not None:
             raise BadRequest(f"{wrong[0]}: Input should be a valid {wrong[1]}", wrong[0])
         if self._version == "2026-10-21":
@@ -139,45 +139,49 @@ class AnthropicWire(Wire):
 
     @staticmethod
     def _check_results(messages: list[dict[str, Any]]) -> None:
-        """Every tool use must have its result in the next message, as the vendor insists."""
+        """Raises `BadRequest` unless every tool use has its result in the next message, as the vendor requires."""
         for message, following in itertools.pairwise(messages):
             content = message["content"] if isinstance(message["content"], list) else []
             used = {block["id"] for block in content if block["type"] == "tool_use"}
-            answered = following["content"] if isinstance(following["content"], list) else []
-            given = {block["tool_use_id"] for block in answered if block["type"] == "tool_result"}
-            if used - given:
+            results = following["content"] if isinstance(following["content"], list) else []
+            result_ids = {block["tool_use_id"] for block in results if block["type"] == "tool_result"}
+            if used - result_ids:
                 raise BadRequest("messages: tool_use ids without tool_result blocks immediately after", "messages")
 
-    def whole(
-        self, asked: SimulatedRequest, given: SimulatedAnswer, count: Tokens, behaviour: Behaviour
+    def body(
+        self, request: SimulatedRequest, choice: SimulatedAnswer, count: Tokens, behaviour: Behaviour
     ) -> dict[str, Any]:
-        """See `Wire.whole`."""
+        """See `Wire.body`."""
         content: list[dict[str, Any]] = []
-        if given.thoughts:
-            content.append({"type": "thinking", "thinking": "".join(given.thoughts), "signature": SIGNATURE})
-        if given.words:
-            content.append({"type": "text", "text": "".join(given.words)})
-        content += [{"type": "tool_use", "id": i, "name": name, "input": value} for i, name, value in given.calls]
-        return self._message(asked, content, given, None if behaviour.has("nousage") else self._usage(count))
+        if choice.thoughts:
+            content.append({"type": "thinking", "thinking": "".join(choice.thoughts), "signature": SIGNATURE})
+        if choice.words:
+            content.append({"type": "text", "text": "".join(choice.words)})
+        content += [{"type": "tool_use", "id": i, "name": name, "input": value} for i, name, value in choice.calls]
+        return self._message(request, content, choice, None if behaviour.has("nousage") else self._usage(count))
 
     def _message(
-        self, asked: SimulatedRequest, content: list[Any], given: SimulatedAnswer | None, usage: dict[str, Any] | None
+        self,
+        request: SimulatedRequest,
+        content: list[Any],
+        choice: SimulatedAnswer | None,
+        usage: dict[str, Any] | None,
     ) -> dict[str, Any]:
         message: dict[str, Any] = {
-            "id": f"msg_sim{asked.serial}",
+            "id": f"msg_sim{request.serial}",
             "type": "message",
             "role": "assistant",
-            "model": asked.model,
+            "model": request.model,
         }
-        message |= {"content": content, **self._end(given)}
+        message |= {"content": content, **self._end(choice)}
         return message if usage is None else {**message, "usage": usage}
 
-    def _end(self, given: SimulatedAnswer | None) -> dict[str, Any]:
-        """Why an answer ended; nulls while it goes on."""
-        if given is None:
+    def _end(self, choice: SimulatedAnswer | None) -> dict[str, Any]:
+        """The stop reason; null before the end of a response."""
+        if choice is None:
             return {"stop_reason": None, "stop_sequence": None}
-        reason = "stop_sequence" if given.stop else _ENDS.get(given.end)
-        end: dict[str, Any] = {"stop_reason": reason, "stop_sequence": given.stop or None}
+        reason = "stop_sequence" if choice.stop else _ENDS.get(choice.end)
+        end: dict[str, Any] = {"stop_reason": reason, "stop_sequence": choice.stop or None}
         if reason == "refusal" and self._version == "2026-10-21":
             end["stop_details"] = {"type": "refusal", "category": "general_harms", "explanation": None}
         return end
@@ -192,20 +196,20 @@ class AnthropicWire(Wire):
         }
 
     def events(
-        self, asked: SimulatedRequest, given: SimulatedAnswer, count: Tokens, behaviour: Behaviour
+        self, request: SimulatedRequest, choice: SimulatedAnswer, count: Tokens, behaviour: Behaviour
     ) -> list[bytes]:
         """See `Wire.events`."""
         silent = behaviour.has("nousage")
         usage = None if silent else {**self._usage(count), "output_tokens": 1}
-        frames = [_frame({"type": "message_start", "message": self._message(asked, [], None, usage)})]
+        frames = [_frame({"type": "message_start", "message": self._message(request, [], None, usage)})]
         blocks: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
-        if given.thoughts:
-            pieces = [{"type": "thinking_delta", "thinking": thought} for thought in given.thoughts]
+        if choice.thoughts:
+            pieces = [{"type": "thinking_delta", "thinking": thought} for thought in choice.thoughts]
             pieces.append({"type": "signature_delta", "signature": SIGNATURE})
             blocks.append(({"type": "thinking", "thinking": "", "signature": ""}, pieces))
-        if given.words:
-            blocks.append(({"type": "text", "text": ""}, [{"type": "text_delta", "text": w} for w in given.words]))
-        for call_id, name, arguments in given.calls:
+        if choice.words:
+            blocks.append(({"type": "text", "text": ""}, [{"type": "text_delta", "text": w} for w in choice.words]))
+        for call_id, name, arguments in choice.calls:
             text = dump(arguments).decode()
             pieces = [{"type": "input_json_delta", "partial_json": each} for each in ("", text[:5], text[5:])]
             blocks.append(({"type": "tool_use", "id": call_id, "name": name, "input": {}}, pieces))
@@ -213,23 +217,23 @@ class AnthropicWire(Wire):
             frames.append(_frame({"type": "content_block_start", "index": index, "content_block": block}))
             frames += [_frame({"type": "content_block_delta", "index": index, "delta": piece}) for piece in pieces]
             frames.append(_frame({"type": "content_block_stop", "index": index}))
-        last: dict[str, Any] = {"type": "message_delta", "delta": self._end(given)}
+        last: dict[str, Any] = {"type": "message_delta", "delta": self._end(choice)}
         if not silent:
             last["usage"] = self._usage(count)
         return [*frames, _frame(last), _frame({"type": "message_stop"})]
 
-    def hear(self, event: dict[str, Any]) -> ParsedEvent:
-        """See `Wire.hear`."""
-        words = []
+    def parse_event(self, event: dict[str, Any]) -> ParsedEvent:
+        """See `Wire.parse_event`."""
+        texts = []
         for block in [*(event.get("content") or ()), event.get("content_block") or {}, event.get("delta") or {}]:
-            words += [str(block.get(name) or "") for name in ("name", "text", "thinking", "partial_json")]
+            texts += [str(block.get(name) or "") for name in ("name", "text", "thinking", "partial_json")]
             if block.get("input"):
-                words.append(dump(block["input"]).decode())
+                texts.append(dump(block["input"]).decode())
         usage = event.get("usage") or (event.get("message") or {}).get("usage")
         if usage is None:
-            return ParsedEvent("".join(words), None)
+            return ParsedEvent("".join(texts), None)
         cached = usage["cache_read_input_tokens"]
-        return ParsedEvent("".join(words), Tokens(usage["input_tokens"] + cached, usage["output_tokens"], cached))
+        return ParsedEvent("".join(texts), Tokens(usage["input_tokens"] + cached, usage["output_tokens"], cached))
 
     def headers(self, serial: str) -> dict[str, str]:
         """See `Wire.headers`."""

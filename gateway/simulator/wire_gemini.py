@@ -1,4 +1,4 @@
-"""Gemini's generateContent as Google's servers speak it."""
+"""Gemini's generateContent as Google's servers implement it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from urllib.parse import unquote
 
 from gateway.simulator.answers import SimulatedAnswer, SimulatedRequest, Tokens
 from gateway.simulator.behaviours import Behaviour
-from gateway.simulator.embeddings import counted, embed_content
-from gateway.simulator.wire import BadRequest, ParsedEvent, Wire, dump, first_wrong
+from gateway.simulator.embeddings import count_tokens, embed_content
+from gateway.simulator.wire import BadRequest, ParsedEvent, Wire, dump, find_wrong_type
 
 _NAMES = {
     400: "INVALID_ARGUMENT",
@@ -53,7 +53,7 @@ def _flood(candidate: bytes) -> bytes:
 class GeminiWire(Wire):
     """Implements `Wire`."""
 
-    keyless = (403, "Method doesn't allow unregistered callers. Please use API Key to call this API.")
+    missing_key = (403, "Method doesn't allow unregistered callers. Please use API Key to call this API.")
     key_headers: tuple[str, ...] = ("x-goog-api-key", "authorization")
     name = "gemini"
     ends = 1
@@ -82,24 +82,24 @@ class GeminiWire(Wire):
         """See `Wire.of`."""
         return cls() if _CALL.match(path) or _LIST.match(path) or "x-goog-api-key" in headers else None
 
-    def place(self, path: str, query: str) -> tuple[str, str, str]:
-        """See `Wire.place`."""
-        found = _CALL.match(path)
-        return (path, unquote(found["model"]), found["verb"]) if found is not None else (path, "", "")
+    def split_path(self, path: str, query: str) -> tuple[str, str, str]:
+        """See `Wire.split_path`."""
+        match = _CALL.match(path)
+        return (path, unquote(match["model"]), match["verb"]) if match is not None else (path, "", "")
 
     @classmethod
-    def plainly(cls, path: str, verb: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        """See `Wire.plainly`."""
+    def non_chat_reply(cls, path: str, verb: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """See `Wire.non_chat_reply`."""
         if verb == "countTokens":
-            return {"totalTokens": counted(body)}
+            return {"totalTokens": count_tokens(body)}
         if verb == "embedContent":
             return {"embedding": embed_content(body)}
         if verb == "batchEmbedContents":
             return {"embeddings": [embed_content(each) for each in body["requests"]]}
         return None
 
-    def unframed(self, frames: list[bytes], query: str) -> bytes | None:
-        """See `Wire.unframed`. Without `alt=sse` Gemini streams the elements of one JSON array."""
+    def join_frames(self, frames: list[bytes], query: str) -> bytes | None:
+        """See `Wire.join_frames`. Without `alt=sse` Gemini streams the elements of one JSON array."""
         if "alt=sse" in query:
             return None
         return b"[" + b",\r\n".join([frame[6:].strip() for frame in frames]) + b"]"
@@ -110,7 +110,7 @@ class GeminiWire(Wire):
         if not isinstance(contents, list) or not contents:
             raise BadRequest("* GenerateContentRequest.contents: contents is not specified", "contents")
         config = body.get("generationConfig") or {}
-        wrong = first_wrong(config, _KINDS)
+        wrong = find_wrong_type(config, _KINDS)
         if wrong is not None:
             value = dump(config[wrong[0]]).decode()
             raise BadRequest(f"Invalid value at 'generation_config.{wrong[0]}' ({wrong[1]}), {value}", wrong[0])
@@ -146,71 +146,71 @@ class GeminiWire(Wire):
             top_logprobs=config.get("logprobs") or 0,
         )
 
-    def whole(
-        self, asked: SimulatedRequest, given: SimulatedAnswer, count: Tokens, behaviour: Behaviour
+    def body(
+        self, request: SimulatedRequest, choice: SimulatedAnswer, count: Tokens, behaviour: Behaviour
     ) -> dict[str, Any]:
-        """See `Wire.whole`."""
+        """See `Wire.body`."""
         parts: list[dict[str, Any]] = []
-        if given.thoughts:
-            parts.append({"text": "".join(given.thoughts), "thought": True})
-        if given.words:
-            parts.append({"text": "".join(given.words)})
-        parts += self._calls(given)
-        candidates = [self._candidate(index, parts, given, given.words, asked) for index in range(asked.count)]
-        return self._response(asked, candidates, None if behaviour.has("nousage") else count)
+        if choice.thoughts:
+            parts.append({"text": "".join(choice.thoughts), "thought": True})
+        if choice.words:
+            parts.append({"text": "".join(choice.words)})
+        parts += self._calls(choice)
+        candidates = [self._candidate(index, parts, choice, choice.words, request) for index in range(request.count)]
+        return self._response(request, candidates, None if behaviour.has("nousage") else count)
 
     def events(
-        self, asked: SimulatedRequest, given: SimulatedAnswer, count: Tokens, behaviour: Behaviour
+        self, request: SimulatedRequest, choice: SimulatedAnswer, count: Tokens, behaviour: Behaviour
     ) -> list[bytes]:
-        """See `Wire.events`: the last response holds the finish reason."""
-        pieces: list[dict[str, Any]] = [{"text": thought, "thought": True} for thought in given.thoughts]
-        pieces += [{"text": word} for word in given.words] + self._calls(given)
+        """See `Wire.events`. The last response has the finish reason."""
+        pieces: list[dict[str, Any]] = [{"text": thought, "thought": True} for thought in choice.thoughts]
+        pieces += [{"text": word} for word in choice.words] + self._calls(choice)
         silent = behaviour.has("nousage")
         running = None if silent else Tokens(count.prompt, 0, count.cached)
         frames = []
         for piece in pieces:
-            for index in range(asked.count):
+            for index in range(request.count):
                 words = [piece["text"]] if "text" in piece and "thought" not in piece else []
-                candidate = self._candidate(index, [piece], None, words, asked)
-                frames.append(self._frame(self._response(asked, [candidate], running)))
-        last = [self._candidate(index, [], given, [], asked) for index in range(asked.count)]
-        return [*frames, self._frame(self._response(asked, last, None if silent else count))]
+                candidate = self._candidate(index, [piece], None, words, request)
+                frames.append(self._frame(self._response(request, [candidate], running)))
+        last = [self._candidate(index, [], choice, [], request) for index in range(request.count)]
+        return [*frames, self._frame(self._response(request, last, None if silent else count))]
 
     @staticmethod
-    def _calls(given: SimulatedAnswer) -> list[dict[str, Any]]:
-        """After thoughts the first call carries their signature."""
+    def _calls(choice: SimulatedAnswer) -> list[dict[str, Any]]:
+        """The calls. After reasoning, the first call has its signature."""
         calls: list[dict[str, Any]] = []
-        for call_id, name, arguments in given.calls:
+        for call_id, name, arguments in choice.calls:
             calls.append({"functionCall": {"id": call_id, "name": name, "args": arguments}})
-        if calls and given.thoughts:
+        if calls and choice.thoughts:
             calls[0]["thoughtSignature"] = SIGNATURE
         return calls
 
     @staticmethod
     def _candidate(
-        index: int, parts: list[Any], given: SimulatedAnswer | None, words: list[str], asked: SimulatedRequest
+        index: int, parts: list[Any], choice: SimulatedAnswer | None, words: list[str], request: SimulatedRequest
     ) -> dict[str, Any]:
         candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}, "index": index}
-        if given is not None and given.end in _ENDS:
-            candidate["finishReason"] = _ENDS[given.end]
-            if given.end == "safety":
+        if choice is not None and choice.end in _ENDS:
+            candidate["finishReason"] = _ENDS[choice.end]
+            if choice.end == "safety":
                 rating = {"category": "HARM_CATEGORY_DANGEROUS_CONTENT", "probability": "HIGH", "blocked": True}
                 candidate["safetyRatings"] = [rating]
-        if asked.logprobs and words:
+        if request.logprobs and words:
             chosen = [{"token": word, "logProbability": -0.25} for word in words]
             candidate["logprobsResult"] = {"chosenCandidates": chosen}
-            if asked.top_logprobs:
-                others = [{"token": f"other{n}", "logProbability": -2.5 - n} for n in range(asked.top_logprobs - 1)]
+            if request.top_logprobs:
+                others = [{"token": f"other{n}", "logProbability": -2.5 - n} for n in range(request.top_logprobs - 1)]
                 candidate["logprobsResult"]["topCandidates"] = [{"candidates": [each, *others]} for each in chosen]
         return candidate
 
     @staticmethod
-    def _response(asked: SimulatedRequest, candidates: list[Any], count: Tokens | None) -> dict[str, Any]:
-        response: dict[str, Any] = {"candidates": candidates, "modelVersion": asked.model}
-        response["responseId"] = f"sim{asked.serial}"
+    def _response(request: SimulatedRequest, candidates: list[Any], count: Tokens | None) -> dict[str, Any]:
+        response: dict[str, Any] = {"candidates": candidates, "modelVersion": request.model}
+        response["responseId"] = f"sim{request.serial}"
         if count is not None:
             usage = {"promptTokenCount": count.prompt, "totalTokenCount": count.prompt + count.completion}
-            # What is nought the vendor leaves out.
+            # The vendor omits zero counts.
             optional = {
                 "candidatesTokenCount": count.completion - count.thoughts,
                 "thoughtsTokenCount": count.thoughts,
@@ -223,27 +223,27 @@ class GeminiWire(Wire):
     def _frame(response: dict[str, Any]) -> bytes:
         return b"data: " + dump(response) + b"\r\n\r\n"
 
-    def hear(self, event: dict[str, Any]) -> ParsedEvent:
-        """See `Wire.hear`."""
-        words = []
+    def parse_event(self, event: dict[str, Any]) -> ParsedEvent:
+        """See `Wire.parse_event`."""
+        texts = []
         for candidate in event.get("candidates") or ():
             for part in (candidate.get("content") or {}).get("parts") or ():
                 call = part.get("functionCall")
-                words.append(part.get("text", "") if call is None else call["name"] + dump(call["args"]).decode())
+                texts.append(part.get("text", "") if call is None else call["name"] + dump(call["args"]).decode())
         usage = event.get("usageMetadata")
         if usage is None:
-            return ParsedEvent("".join(words), None)
+            return ParsedEvent("".join(texts), None)
         thoughts = usage.get("thoughtsTokenCount", 0)
         completion = usage.get("candidatesTokenCount", 0) + thoughts
         cached = usage.get("cachedContentTokenCount", 0)
-        return ParsedEvent("".join(words), Tokens(usage["promptTokenCount"], completion, cached, thoughts))
+        return ParsedEvent("".join(texts), Tokens(usage["promptTokenCount"], completion, cached, thoughts))
 
     def headers(self, serial: str) -> dict[str, str]:
         """See `Wire.headers`."""
         return {"vary": "Origin, X-Origin, Referer", "server-timing": "gfet4t7; dur=1"}
 
     def error(self, status: int, message: str, kind: str = "", after_s: int = 0) -> dict[str, Any]:
-        """See `Wire.error`; a pause is a detail in the body."""
+        """See `Wire.error`. A retry delay is a detail in the body."""
         if kind == "context":
             message = "The input token count (1100000) exceeds the maximum number of tokens allowed (1048576)."
         error: dict[str, Any] = {"code": status, "message": message, "status": _NAMES.get(status, "UNKNOWN")}

@@ -1,4 +1,4 @@
-"""OpenAI's Chat Completions as its servers speak them."""
+"""OpenAI's Chat Completions as its servers implement it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote
 from gateway.simulator.answers import SimulatedAnswer, SimulatedRequest, Tokens
 from gateway.simulator.behaviours import Behaviour
 from gateway.simulator.embeddings import embed
-from gateway.simulator.wire import CREATED, BadRequest, ParsedEvent, Wire, dump, first_wrong, text_of
+from gateway.simulator.wire import CREATED, BadRequest, ParsedEvent, Wire, dump, find_wrong_type, text_of
 
 _TYPES = {400: "invalid_request_error", 401: "invalid_request_error", 429: "requests"}
 _CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
@@ -49,9 +49,9 @@ def _flood(choice: bytes) -> bytes:
 
 
 class OpenAIWire(Wire):
-    """Implements `Wire`; `azure` adds what Azure's servers add."""
+    """Implements `Wire`; `azure` adds the fields of Azure's servers."""
 
-    keyless = (401, "You didn't provide an API key in the Authorization header.")
+    missing_key = (401, "You didn't provide an API key in the Authorization header.")
     name = "openai"
     ends = 1
     generates = frozenset({"/v1/chat/completions"})
@@ -75,11 +75,11 @@ class OpenAIWire(Wire):
 
     @classmethod
     def of(cls, path: str, headers: Mapping[str, str]) -> OpenAIWire | None:
-        """See `Wire.of`. It takes what is nobody else's."""
+        """See `Wire.of`. The default for requests that match no other vendor."""
         return cls(azure=_AZURE.match(path) is not None)
 
-    def place(self, path: str, query: str) -> tuple[str, str, str]:
-        """See `Wire.place`."""
+    def split_path(self, path: str, query: str) -> tuple[str, str, str]:
+        """See `Wire.split_path`."""
         azure = _AZURE.match(path)
         if azure is None:
             return path, "", ""
@@ -88,25 +88,25 @@ class OpenAIWire(Wire):
         return "/v1/" + azure["rest"], unquote(azure["model"]), ""
 
     @classmethod
-    def plainly(cls, path: str, verb: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        """See `Wire.plainly`."""
+    def non_chat_reply(cls, path: str, verb: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """See `Wire.non_chat_reply`."""
         return embed(body) if path == "/v1/embeddings" else None
 
     def read(self, body: dict[str, Any], model: str, stream: bool) -> SimulatedRequest:
         """See `Wire.read`."""
         if not isinstance(body.get("model", model or None), str):
             raise BadRequest("you must provide a model parameter", "model")
-        wrong = first_wrong(body, _KINDS)
+        wrong = find_wrong_type(body, _KINDS)
         if wrong is not None:
-            name, expected, found = wrong
-            raise BadRequest(f"Invalid type for '{name}': expected {expected}, but got {found} instead.", name)
+            name, expected, actual = wrong
+            raise BadRequest(f"Invalid type for '{name}': expected {expected}, but got {actual} instead.", name)
         messages = body.get("messages")
         if not messages:
             raise BadRequest("Missing required parameter: 'messages'.", "messages")
         functions = [tool["function"] for tool in body.get("tools") or () if "function" in tool]
         choice = body.get("tool_choice")
         parts = [part for each in messages if isinstance(each.get("content"), list) for part in each["content"]]
-        wanted = body.get("response_format") or {}
+        response_format = body.get("response_format") or {}
         stop = body.get("stop") or []
         return SimulatedRequest(
             model=model or body["model"],
@@ -118,8 +118,8 @@ class OpenAIWire(Wire):
             tool_results=sum(each.get("role") == "tool" for each in messages),
             tools={each["name"]: each.get("parameters") for each in functions},
             must_call=choice["function"]["name"] if isinstance(choice, dict) else "*" if choice == "required" else "",
-            schema=(wanted.get("json_schema") or {}).get("schema"),
-            json_wanted=wanted.get("type") in ("json_object", "json_schema"),
+            schema=(response_format.get("json_schema") or {}).get("schema"),
+            json_wanted=response_format.get("type") in ("json_object", "json_schema"),
             count=body.get("n") or 1,
             max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
             stop=[stop] if isinstance(stop, str) else stop,
@@ -129,81 +129,81 @@ class OpenAIWire(Wire):
             seed=body.get("seed"),
         )
 
-    def whole(
-        self, asked: SimulatedRequest, given: SimulatedAnswer, count: Tokens, behaviour: Behaviour
+    def body(
+        self, request: SimulatedRequest, answer: SimulatedAnswer, count: Tokens, behaviour: Behaviour
     ) -> dict[str, Any]:
-        """See `Wire.whole`."""
-        text = "".join(given.words)
-        message: dict[str, Any] = {"role": "assistant", "content": text or (None if given.calls else "")}
+        """See `Wire.body`."""
+        text = "".join(answer.words)
+        message: dict[str, Any] = {"role": "assistant", "content": text or (None if answer.calls else "")}
         message["refusal"] = None
-        if given.thoughts:
-            message["reasoning_content"] = "".join(given.thoughts)
-        if given.calls:
-            message["tool_calls"] = [self._call(call) for call in given.calls]
-        body = self._head(asked, "chat.completion")
+        if answer.thoughts:
+            message["reasoning_content"] = "".join(answer.thoughts)
+        if answer.calls:
+            message["tool_calls"] = [self._call(call) for call in answer.calls]
+        body = self._head(request, "chat.completion")
         body["choices"] = [
             {
                 "index": index,
                 "message": message,
-                "logprobs": self._logprobs(given.words, asked) if asked.logprobs else None,
-                "finish_reason": _ENDS.get(given.end),
+                "logprobs": self._logprobs(answer.words, request) if request.logprobs else None,
+                "finish_reason": _ENDS.get(answer.end),
             }
-            for index in range(asked.count)
+            for index in range(request.count)
         ]
         if not behaviour.has("nousage"):
             body["usage"] = self._usage(count)
         return body
 
     def events(
-        self, asked: SimulatedRequest, given: SimulatedAnswer, count: Tokens, behaviour: Behaviour
+        self, request: SimulatedRequest, answer: SimulatedAnswer, count: Tokens, behaviour: Behaviour
     ) -> list[bytes]:
         """See `Wire.events`."""
         deltas: list[tuple[dict[str, Any], str | None]] = []
         deltas.append(({"role": "assistant", "content": "", "refusal": None}, None))
-        deltas += [({"reasoning_content": thought}, None) for thought in given.thoughts]
-        deltas += [({"content": word}, None) for word in given.words]
-        for index, call in enumerate(given.calls):
-            whole = self._call(call)
-            arguments = whole["function"]["arguments"]
-            start = {"index": index, **whole, "function": {"name": call[1], "arguments": ""}}
+        deltas += [({"reasoning_content": thought}, None) for thought in answer.thoughts]
+        deltas += [({"content": word}, None) for word in answer.words]
+        for index, call in enumerate(answer.calls):
+            complete = self._call(call)
+            arguments = complete["function"]["arguments"]
+            start = {"index": index, **complete, "function": {"name": call[1], "arguments": ""}}
             deltas.append(({"tool_calls": [start]}, None))
             for piece in (arguments[:5], arguments[5:]):
                 deltas.append(({"tool_calls": [{"index": index, "function": {"arguments": piece}}]}, None))
-        deltas.append(({}, _ENDS.get(given.end)))
+        deltas.append(({}, _ENDS.get(answer.end)))
         frames = [self._azure_frame()] if self._azure else []
         for delta, end in deltas:
-            for index in range(asked.count):
+            for index in range(request.count):
                 logprobs = (
-                    self._logprobs([delta["content"]], asked) if asked.logprobs and delta.get("content") else None
+                    self._logprobs([delta["content"]], request) if request.logprobs and delta.get("content") else None
                 )
                 choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": end}
-                frames.append(self._frame(asked, [choice]))
-        if asked.usage and not behaviour.has("nousage"):
-            frames.append(self._frame(asked, [], self._usage(count)))
+                frames.append(self._frame(request, [choice]))
+        if request.usage and not behaviour.has("nousage"):
+            frames.append(self._frame(request, [], self._usage(count)))
         return [*frames, b"data: [DONE]\n\n"]
 
     @staticmethod
     def _azure_frame() -> bytes:
-        """Azure's first: what its filter makes of the prompt, without a choice."""
+        """Azure's first frame: the prompt's content filter results, without a choice."""
         results = [{"prompt_index": 0, "content_filter_results": _FILTERED}]
         head = {"choices": [], "created": 0, "id": "", "model": "", "object": ""}
         return b"data: " + dump({**head, "prompt_filter_results": results}) + b"\n\n"
 
-    def _frame(self, asked: SimulatedRequest, choices: list[Any], usage: dict[str, Any] | None = None) -> bytes:
-        chunk = self._head(asked, "chat.completion.chunk")
+    def _frame(self, request: SimulatedRequest, choices: list[Any], usage: dict[str, Any] | None = None) -> bytes:
+        chunk = self._head(request, "chat.completion.chunk")
         chunk["choices"] = choices
-        if asked.usage:
+        if request.usage:
             chunk["usage"] = usage
         return b"data: " + dump(chunk) + b"\n\n"
 
     @staticmethod
-    def _head(asked: SimulatedRequest, kind: str) -> dict[str, Any]:
-        fingerprint = f"fp_sim_{asked.seed}" if asked.seed is not None else "fp_sim"
+    def _head(request: SimulatedRequest, kind: str) -> dict[str, Any]:
+        fingerprint = f"fp_sim_{request.seed}" if request.seed is not None else "fp_sim"
         return {
-            "id": f"chatcmpl-sim{asked.serial}",
+            "id": f"chatcmpl-sim{request.serial}",
             "object": kind,
             "created": CREATED,
-            "model": asked.model,
+            "model": request.model,
             "system_fingerprint": fingerprint,
         }
 
@@ -213,13 +213,13 @@ class OpenAIWire(Wire):
         return {"id": call_id, "type": "function", "function": {"name": name, "arguments": dump(arguments).decode()}}
 
     @staticmethod
-    def _logprobs(words: list[str], asked: SimulatedRequest) -> dict[str, Any]:
+    def _logprobs(words: list[str], request: SimulatedRequest) -> dict[str, Any]:
         def token(text: str, logprob: float) -> dict[str, Any]:
             return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
 
         def tops(word: str) -> list[dict[str, Any]]:
-            others = [token(f"other{number}", -2.5 - number) for number in range(asked.top_logprobs - 1)]
-            return [token(word, -0.25), *others] if asked.top_logprobs else []
+            others = [token(f"other{number}", -2.5 - number) for number in range(request.top_logprobs - 1)]
+            return [token(word, -0.25), *others] if request.top_logprobs else []
 
         return {"content": [{**token(word, -0.25), "top_logprobs": tops(word)} for word in words], "refusal": None}
 
@@ -233,21 +233,21 @@ class OpenAIWire(Wire):
             "completion_tokens_details": {"reasoning_tokens": count.thoughts, "audio_tokens": 0},
         }
 
-    def hear(self, event: dict[str, Any]) -> ParsedEvent:
-        """See `Wire.hear`."""
-        words = []
+    def parse_event(self, event: dict[str, Any]) -> ParsedEvent:
+        """See `Wire.parse_event`."""
+        texts = []
         for choice in event.get("choices") or ():
-            said = choice.get("delta") or choice.get("message") or {}
-            words += [said.get("reasoning_content") or "", said.get("content") or ""]
-            for call in said.get("tool_calls") or ():
-                words.append(call["function"].get("name", "") + call["function"].get("arguments", ""))
+            message = choice.get("delta") or choice.get("message") or {}
+            texts += [message.get("reasoning_content") or "", message.get("content") or ""]
+            for call in message.get("tool_calls") or ():
+                texts.append(call["function"].get("name", "") + call["function"].get("arguments", ""))
         usage = event.get("usage")
         if usage is None:
-            return ParsedEvent("".join(words), None)
+            return ParsedEvent("".join(texts), None)
         cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
         thoughts = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens", 0)
         count = Tokens(usage["prompt_tokens"], usage.get("completion_tokens", 0), cached, thoughts)
-        return ParsedEvent("".join(words), count)
+        return ParsedEvent("".join(texts), count)
 
     def headers(self, serial: str) -> dict[str, str]:
         """See `Wire.headers`."""

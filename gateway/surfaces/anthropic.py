@@ -1,4 +1,4 @@
-"""Anthropic's API: Messages, and counting their tokens."""
+"""Anthropic's API: Messages and token counting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contract.dialect import InboundCall
 from gateway.dialects.anthropic import AnthropicMessages
 from gateway.dialects.anthropic.tokens import count_tokens_reply, read_count_tokens
 from gateway.surfaces.chat import ChatSurface
-from gateway.surfaces.models import of_openai_and_anthropic
+from gateway.surfaces.models import openai_anthropic_models
 from gateway.surfaces.surface import FixedPath, Surface, Vendor
 from gateway.surfaces.tokens import TokenSurface
 
@@ -23,16 +23,16 @@ ANTHROPIC = Vendor(
     "anthropic",
     "Anthropic",
     errors=AnthropicMessages(),
-    models=of_openai_and_anthropic,
-    instead=_MESSAGES,
+    models=openai_anthropic_models,
+    chat_endpoint=_MESSAGES,
     header=b"anthropic-version",
     key_headers=(b"x-api-key",),
-    unserved="complete environments messages/batches organizations sessions skills",
+    unserved_paths="complete environments messages/batches organizations sessions skills",
 )
 
 
 class AnthropicSurface(Surface):
-    """Asked and answered in the dialect `anthropic`."""
+    """Reads requests and writes responses in the dialect `anthropic`."""
 
     vendor = ANTHROPIC
 

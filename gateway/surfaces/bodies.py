@@ -1,6 +1,7 @@
-"""Reading a body: a small one at once, a big one in a thread, where its callers take turns.
+"""Reads request bodies: small ones immediately, large ones in a thread pool that is fair between callers.
 
-What comes packed, in another charset or behind a byte order mark is made plain UTF-8 first, within `server.max_body`.
+A body that is compressed, in another charset or has a byte order bom is first converted to UTF-8, within
+`server.max_body`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 from contract.errors import BodyTooLarge, InvalidRequest, UnsupportedMedia
 from contract.packing import CorruptBody, ExpansionTooLarge, UnknownCoding, known_codings, read_codings, unpack
 from contract.work import WorkPool, caller_of
-from gateway.dialects.fields import MOST_PARTS
+from gateway.dialects.fields import MAX_PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Reading so much takes a millisecond or two, about what it costs to hand it to a thread and back when all are busy.
-SMALL = 128 * 1024
+# Parsing this much takes 1 to 2 ms, about the cost of a round trip to a thread when all threads are busy.
+MAX_INLINE_BYTES = 128 * 1024
 THREADS = 2
-MOST_WAITING = 32
+MAX_WAITING = 32
 
-# A body begins with one of these only where a byte order mark stands before its JSON.
-_MARKED = (b"\xef", b"\xff", b"\xfe", b"\x00")
-_MARKS = (
+# A JSON body starts with one of these bytes only if it has a byte order bom.
+_BOM_FIRST_BYTES = (b"\xef", b"\xff", b"\xfe", b"\x00")
+_BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -55,106 +56,113 @@ _CHARSETS = {
 }
 
 
-class _Form(msgspec.Struct, frozen=True):
-    """How a body is written, where it is not plain: its codings, and Python's name of its charset."""
+class _BodyEncoding(msgspec.Struct, frozen=True):
+    """A body's content codings, and Python's name of its charset."""
 
     codings: tuple[str, ...] = ()
     charset: str = "utf-8"
 
 
 class BodyReader:
-    """For all surfaces."""
+    """Reads the bodies of all surfaces."""
 
     def __init__(self) -> None:
-        self._pool = WorkPool("bodies", THREADS, MOST_WAITING)
+        self._pool = WorkPool("bodies", THREADS, MAX_WAITING)
 
     async def receive(self, call: HttpCall, exchange: Exchange, limit: int, body: bytes | None = None) -> bytes:
-        """The body as plain UTF-8. Raises `UnsupportedMedia` before it is read, and what `HttpCall.read_body` raises.
+        """The body in UTF-8. Raises `UnsupportedMedia` before reading it, and what `HttpCall.read_body` raises.
 
-        Raises `BodyTooLarge` for one that unpacks to more than `limit` bytes, as soon as it does. `body` is what was
-        read already.
+        Raises `BodyTooLarge` as soon as it decompresses to more than `limit` bytes. `body` is the raw body, if it has
+        been read already.
         """
         headers = call.headers
-        form = None
+        encoding = None
         kind = headers.get(b"content-type", b"")
         if b"content-encoding" in headers or (kind != b"application/json" and b"/" in kind):
-            form = _form_of(call.joined(b"content-encoding"), kind.decode("latin-1"))
+            encoding = _read_encoding(call.joined_header(b"content-encoding"), kind.decode("latin-1"))
         if body is None:
             body = await call.read_body(limit)
-        if form is None:
-            if body[:1] not in _MARKED:
+        if encoding is None:
+            if body[:1] not in _BOM_FIRST_BYTES:
                 return body
-            form = _Form()
-        if len(body) <= SMALL:
+            encoding = _BodyEncoding()
+        if len(body) <= MAX_INLINE_BYTES:
             try:
-                return _plain(body, form, min(limit, SMALL))
+                return _decode(body, encoding, min(limit, MAX_INLINE_BYTES))
             except BodyTooLarge:
-                if limit <= SMALL:
+                if limit <= MAX_INLINE_BYTES:
                     raise
-        return await self._pool.run(caller_of(exchange), _plain, body, form, limit)
+        return await self._pool.run(caller_of(exchange), _decode, body, encoding, limit)
 
     async def read(self, exchange: Exchange, body: bytes, read: Callable[[bytes], T]) -> T:
-        """What `read` makes of the body. Raises what it raises, and `TooManyRequests`."""
-        if len(body) <= SMALL:
+        """Parses the body with `read`. Raises what `read` raises, and `TooManyRequests`."""
+        if len(body) <= MAX_INLINE_BYTES:
             return read(body)
         return await self._pool.run(caller_of(exchange), read, body)
 
 
-def _form_of(encoding: str, content_type: str) -> _Form | None:
-    """None for plain UTF-8. Any media type is read as JSON, but for those that never are. Raises `UnsupportedMedia`."""
+def _read_encoding(content_encoding: str, content_type: str) -> _BodyEncoding | None:
+    """The body's encoding; None for plain UTF-8. Any media type but multipart is read as JSON.
+
+    Raises `UnsupportedMedia`.
+    """
     try:
-        codings = read_codings(encoding)
+        codings = read_codings(content_encoding)
     except UnknownCoding as error:
-        taken = ", ".join(known_codings())
-        message = f"The body can't be unpacked: {error}. Taken are {taken}, or a body that is not packed"
-        raise UnsupportedMedia(message, param="content-encoding", accept_encoding=taken) from None
+        supported = ", ".join(known_codings())
+        message = f"The body can't be decompressed: {error}. Use one of {supported}, or send it uncompressed"
+        raise UnsupportedMedia(message, param="content-encoding", accept_encoding=supported) from None
     kind, _, parameters = content_type.partition(";")
     if kind.strip().lower().startswith("multipart/"):
-        raise UnsupportedMedia(f"The body is {kind.strip()[:40]}: send JSON as application/json", param="content-type")
+        message = f"The media type {kind.strip()[:40]} is not supported: send JSON as application/json"
+        raise UnsupportedMedia(message, param="content-type")
     charset = "utf-8"
     for each in parameters.split(";"):
         name, _, value = each.partition("=")
         if name.strip().lower() == "charset":
-            told = value.strip().strip("\"'").lower()
-            charset = _CHARSETS.get(told.replace("_", "-"), "")
+            label = value.strip().strip("\"'").lower()
+            charset = _CHARSETS.get(label.replace("_", "-"), "")
             if not charset:
-                raise UnsupportedMedia(f"The charset '{told[:40]}' is not read here: send UTF-8", param="content-type")
-    return _Form(codings, charset) if codings or charset != "utf-8" else None
+                message = f"The charset '{label[:40]}' is not supported: send UTF-8"
+                raise UnsupportedMedia(message, param="content-type")
+    return _BodyEncoding(codings, charset) if codings or charset != "utf-8" else None
 
 
-def _plain(body: bytes, form: _Form, limit: int) -> bytes:
-    """The body unpacked, in UTF-8, without a byte order mark. Raises `BodyTooLarge`, `InvalidRequest`."""
-    if form.codings:
+def _decode(body: bytes, encoding: _BodyEncoding, limit: int) -> bytes:
+    """The body decompressed, in UTF-8, without a byte order bom. Raises `BodyTooLarge`, `InvalidRequest`."""
+    if encoding.codings:
         try:
-            body = unpack(body, form.codings, limit)
+            body = unpack(body, encoding.codings, limit)
         except ExpansionTooLarge:
             raise BodyTooLarge(
-                f"The body is larger than {limit} bytes when unpacked, the limit here (server.max_body)"
+                f"The decompressed body is larger than the limit of {limit} bytes (server.max_body)"
             ) from None
         except CorruptBody as error:
-            named = ", ".join(form.codings)
+            coding_names = ", ".join(encoding.codings)
             raise InvalidRequest(
-                f"The body can't be unpacked as its content-encoding says ({named}): {error}", param="content-encoding"
+                f"The body can't be decompressed with its content-encoding ({coding_names}): {error}",
+                param="content-encoding",
             ) from None
-    mark, charset = next((each for each in _MARKS if body.startswith(each[0])), (b"", form.charset))
-    body = body[len(mark) :]
+    bom, charset = next((each for each in _BOMS if body.startswith(each[0])), (b"", encoding.charset))
+    body = body[len(bom) :]
     if charset == "utf-8":
         return body
     try:
         body = body.decode(charset).encode("utf-8")
     except ValueError:
-        raise InvalidRequest(f"The body is not {charset}, as it says", param="content-type") from None
+        message = f"The body is not valid {charset}, the charset that it declares"
+        raise InvalidRequest(message, param="content-type") from None
     if len(body) > limit:
-        raise BodyTooLarge(f"The body is larger than {limit} bytes in UTF-8, the limit here (server.max_body)")
+        raise BodyTooLarge(f"The body in UTF-8 is larger than the limit of {limit} bytes (server.max_body)")
     return body
 
 
-def bounded(request: ChatRequest, field: str) -> ChatRequest:
-    """The request, if its messages are not too many pieces: each is walked again and again. Raises `InvalidRequest`.
+def check_part_count(request: ChatRequest, field: str) -> ChatRequest:
+    """Returns the request. Raises `InvalidRequest` for too many parts, as later steps visit each part several times.
 
     `field`: see `Dialect.turns`.
     """
     parts = sum([len(message.parts) for message in request.messages])
-    if parts > MOST_PARTS:
-        raise InvalidRequest(f"'{field}' hold {parts} parts together, and at most {MOST_PARTS} are taken", param=field)
+    if parts > MAX_PARTS:
+        raise InvalidRequest(f"'{field}' contains {parts} parts; at most {MAX_PARTS} are accepted", param=field)
     return request

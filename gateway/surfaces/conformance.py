@@ -1,10 +1,10 @@
-"""What holds for every surface, as tests: a class of tests derives from `SurfaceConformance` and names its surface.
+"""Tests that every surface must pass. Derive a test class from `SurfaceConformance` and set its `surface`.
 
     class TestEcho(SurfaceConformance):
         surface = EchoSurface
-        asks = (("POST", "/v1/echo"),)
+        requests = (("POST", "/v1/echo"),)
 
-It needs pytest, which nothing else here does: only tests import this module.
+Only tests may import this module, because it needs pytest.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from router.health import HealthBook
 
 
 def empty_runtime() -> Runtime:
-    """A process that knows no key and no model."""
+    """A runtime without keys and models."""
     book, prices = HealthBook(), Prices({}, {})
     resources = Resources(book)
     dispatcher = Dispatcher({}, book)
-    asides = BackgroundCalls(dispatcher, Quota(MemoryCounters(), prices), prices, resources.accounts.finished)
+    background_calls = BackgroundCalls(dispatcher, Quota(MemoryCounters(), prices), prices, resources.accounts.finished)
     runtime = Runtime(Recorder(RecorderConfig(log="off"), list, environ={}), resources)
-    pipeline = Pipeline({}, KeyRing({}), dispatcher, {}, asides)
+    pipeline = Pipeline({}, KeyRing({}), dispatcher, {}, background_calls)
     runtime.install(
         Engine(pipeline, resources.close, digest="", max_body=1_000_000, keepalive_s=60.0, parts={}, prices=prices)
     )
@@ -50,7 +50,7 @@ def empty_runtime() -> Runtime:
 
 
 class SurfaceResponse(msgspec.Struct):
-    """What came back: its status, headers and body; and whose API the surface said that it is."""
+    """A response's status, headers and body, and the vendor that the surface assigned."""
 
     status: int
     headers: dict[str, str]
@@ -59,34 +59,34 @@ class SurfaceResponse(msgspec.Struct):
 
 
 class SurfaceConformance:
-    """The tests. They run on the paths alone, with an engine that refuses every key."""
+    """The tests. They run with an engine that refuses every key."""
 
     surface: ClassVar[type[Surface]]
-    asks: ClassVar[tuple[tuple[str, str], ...]]
-    """A method and a path for each of its routes, as callers write them."""
+    requests: ClassVar[tuple[tuple[str, str], ...]]
+    """A method and a path for each route, as callers write them."""
 
     def message(self, body: bytes) -> str:
-        """The message of an error in the surface's shape."""
-        found: str = json.loads(body)["error"]["message"]
-        return found
+        """The message of an error in the surface's format."""
+        message: str = json.loads(body)["error"]["message"]
+        return message
 
     @pytest.fixture
     def runtime(self) -> Iterator[Runtime]:
-        """One that is at work, and knows nobody."""
+        """A running runtime without keys."""
         runtime = empty_runtime()
         yield runtime
         asyncio.run(runtime.close())
 
     @pytest.fixture
     def paths(self, runtime: Runtime) -> Paths:
-        """This surface alone; what is Gatehouse's own needs some vendor beside it."""
+        """The paths of this surface alone; a surface without a vendor also needs one with a vendor."""
         own = [] if self.surface.vendor is not None else [OpenAISurface]
         return Paths(runtime, [*own, self.surface], None)
 
-    def answered(self, paths: Paths, method: str, path: str) -> SurfaceResponse:
-        """What a caller gets."""
+    def response(self, paths: Paths, method: str, path: str) -> SurfaceResponse:
+        """The response that a caller gets."""
         endpoint = paths.find(method, path)
-        assert endpoint is not None, f"{method} {path} is nobody's"
+        assert endpoint is not None, f"{method} {path} has no endpoint"
         sent: list[Any] = []
 
         async def send(message: Any) -> None:
@@ -102,59 +102,59 @@ class SurfaceConformance:
             sent[0]["status"], headers, b"".join(each.get("body", b"") for each in sent), call.vendor
         )
 
-    def test_every_route_is_asked(self, runtime: Runtime) -> None:
-        """And each is a path from the root."""
+    def test_every_route_has_a_request(self, runtime: Runtime) -> None:
+        """Every route has a request, and each path starts at the root."""
         vendor = self.surface.vendor
         surface = self.surface(SurfaceParts(runtime, BodyReader(), Vendors([vendor or OPENAI])))
         routes = surface.routes()
-        assert 0 < len(routes) <= len(self.asks)
+        assert 0 < len(routes) <= len(self.requests)
         assert all(route.path.startswith(("/", "(?:/")) for route in routes)
 
-    def test_each_path_leads_here(self, paths: Paths) -> None:
-        """Its callers are asked who they are, and whoever may not hears so in the surface's shape."""
-        for method, path in self.asks:
-            answered = self.answered(paths, method, path)
-            assert answered.status == 401, path
-            assert "key" in self.message(answered.body)
-            assert answered.headers["x-request-id"]
+    def test_each_path_requires_a_key(self, paths: Paths) -> None:
+        """Each path requires a key, and refuses a caller without one in the surface's format."""
+        for method, path in self.requests:
+            response = self.response(paths, method, path)
+            assert response.status == 401, path
+            assert "key" in self.message(response.body)
+            assert response.headers["x-request-id"]
 
-    def test_apps_can_be_held_to_it(self, paths: Paths) -> None:
-        """`surfaces` of an app names the vendor, so that each path says whose it is."""
+    def test_each_path_sets_the_vendor(self, paths: Paths) -> None:
+        """Each path sets the vendor, which `surfaces` of an app is checked against."""
         vendor = self.surface.vendor
-        for method, path in self.asks:
-            assert self.answered(paths, method, path).vendor == (vendor.name if vendor is not None else ""), path
+        for method, path in self.requests:
+            assert self.response(paths, method, path).vendor == (vendor.name if vendor is not None else ""), path
 
-    def test_each_path_is_there_below_the_vendor_s_name(self, paths: Paths) -> None:
-        """As `/openai/v1/...`, for those who use several on one host."""
+    def test_each_path_is_served_under_the_vendor_s_name(self, paths: Paths) -> None:
+        """Such as `/openai/v1/...`, for callers that use several vendors on one host."""
         vendor = self.surface.vendor
         if vendor is None:
             return
-        for method, path in self.asks:
-            below = path if path.startswith(f"/{vendor.name}/") else f"/{vendor.name}{path}"
-            assert self.answered(paths, method, below).status == 401, below
+        for method, path in self.requests:
+            prefixed = path if path.startswith(f"/{vendor.name}/") else f"/{vendor.name}{path}"
+            assert self.response(paths, method, prefixed).status == 401, prefixed
 
     def test_another_method_is_refused(self, paths: Paths) -> None:
-        """With those that the path takes, where the routes name them."""
-        known = {method for method, _ in self.asks}
-        for _, path in self.asks:
-            answered = self.answered(paths, "PATCH", path)
-            assert answered.status in (401, 405), path
-            if answered.status == 405:
-                assert known & set(answered.headers["allow"].split(", "))
-                assert self.message(answered.body)
+        """The response lists the methods that the path supports, if the routes declare them."""
+        known = {method for method, _ in self.requests}
+        for _, path in self.requests:
+            response = self.response(paths, "PATCH", path)
+            assert response.status in (401, 405), path
+            if response.status == 405:
+                assert known & set(response.headers["allow"].split(", "))
+                assert self.message(response.body)
 
-    def test_a_browser_may_look_ahead(self, paths: Paths) -> None:
-        """Without a key."""
-        for _, path in self.asks:
-            assert self.answered(paths, "OPTIONS", path).status == 204
+    def test_a_preflight_is_allowed(self, paths: Paths) -> None:
+        """A browser's preflight request needs no key."""
+        for _, path in self.requests:
+            assert self.response(paths, "OPTIONS", path).status == 204
 
-    def test_a_gateway_that_ends_says_so(self, paths: Paths, runtime: Runtime) -> None:
-        """With a pause, so that the caller comes back to another."""
+    def test_a_draining_gateway_responds_503(self, paths: Paths, runtime: Runtime) -> None:
+        """With `retry-after`, so that the caller retries elsewhere."""
         runtime.draining = True
-        for method, path in self.asks:
-            answered = self.answered(paths, method, path)
-            assert (answered.status, answered.headers["retry-after"]) == (503, "1")
-            assert self.message(answered.body)
+        for method, path in self.requests:
+            response = self.response(paths, method, path)
+            assert (response.status, response.headers["retry-after"]) == (503, "1")
+            assert self.message(response.body)
 
 
 async def _serve(endpoint: Any, call: HttpCall) -> None:

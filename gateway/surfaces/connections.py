@@ -1,7 +1,7 @@
-"""How many connections there may be and how long each may be silent: one book, and one look at all of them at a time.
+"""Limits the number of connections and how long each may be idle.
 
-A timer for each connection would cost as much as reading a request. So the book has the only one: it goes round a few
-times within the shortest deadline, and each connection compares its own marks with the book's clock.
+A timer per connection would cost as much as reading a request. So one timer checks all connections a few times within
+the shortest deadline, and each connection compares its own timestamps with the shared clock.
 """
 
 from __future__ import annotations
@@ -23,76 +23,76 @@ if TYPE_CHECKING:
 
 Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
 
-LONGEST_PAUSE_S = 1.0
-SHORTEST_PAUSE_S = 0.01
-# Room is made for several at once: whoever knocks at a full house does not make us look at everybody each time.
-SHARE_DROPPED = 32
-SAID_AGAIN_S = 60.0
+MAX_CHECK_INTERVAL_S = 1.0
+MIN_CHECK_INTERVAL_S = 0.01
+# When full, 1/32 of the idle connections is dropped at once, so that not every new connection scans all of them.
+DROP_DIVISOR = 32
+WARN_INTERVAL_S = 60.0
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """`slowest` in bytes a second. Those in `proxies` stand for many callers: they share no bound per address."""
+    """Connection limits. `min_bytes_per_s` is in bytes per second. Addresses in `proxies` have no limit per address."""
 
     head_s: float = 20.0
     body_s: float = 20.0
     write_s: float = 30.0
     idle_s: float = 75.0
-    slowest: int = 1000
-    most: int = 10_000
-    most_per_address: int = 5000
+    min_bytes_per_s: int = 1000
+    max_connections: int = 10_000
+    max_per_address: int = 5000
     proxies: Networks = ()
 
 
-# What the process opens besides: databases, logs, the admin port, and one call to a provider for each request.
-FILES_OF_OURS = 128
-MOST_OF_ADMIN = 64
+# Files that the process opens besides: databases, logs, the admin port. Each request also opens a provider connection.
+RESERVED_FILES = 128
+MAX_ADMIN_CONNECTIONS = 64
 
 
-def bounds_of(server: ServerConfig, files: int) -> Bounds:
-    """`files` is how many the process may have open."""
-    most = max(1, min(server.max_connections, (files - FILES_OF_OURS) // 2))
+def connection_bounds(server: ServerConfig, files: int) -> Bounds:
+    """`files` is the process's limit of open files."""
+    max_connections = max(1, min(server.max_connections, (files - RESERVED_FILES) // 2))
     return Bounds(
         head_s=server.header_timeout,
         body_s=server.body_timeout,
         write_s=server.write_timeout,
         idle_s=server.idle_timeout,
-        slowest=server.min_rate,
-        most=most,
-        most_per_address=min(most, server.max_connections_per_address or max(1, most // 2)),
+        min_bytes_per_s=server.min_rate,
+        max_connections=max_connections,
+        max_per_address=min(max_connections, server.max_connections_per_address or max(1, max_connections // 2)),
         proxies=tuple([ip_network(each) for each in server.trusted_proxies]),
     )
 
 
-def bounds_of_admin(bounds: Bounds) -> Bounds:
-    """The same for the admin API's own port."""
-    most = min(bounds.most, MOST_OF_ADMIN)
-    return msgspec.structs.replace(bounds, most=most, most_per_address=most)
+def admin_bounds(bounds: Bounds) -> Bounds:
+    """The limits for the admin API's port."""
+    max_connections = min(bounds.max_connections, MAX_ADMIN_CONNECTIONS)
+    return msgspec.structs.replace(bounds, max_connections=max_connections, max_per_address=max_connections)
 
 
 class Connection(Protocol):
-    """As the book sees one."""
+    """A connection, as `Connections` uses it."""
 
     address: str
 
     @property
-    def silent(self) -> tuple[bool, float] | None:
-        """None while a request is under way; else whether there ever was one, and since when there is none."""
+    def idle_state(self) -> tuple[bool, float] | None:
+        """None while a request is in flight; else whether the connection has had a request, and the idle start time."""
         ...
 
-    def look(self, now: float) -> None:
-        """Ends itself if it has been waited for too long."""
+    def check_deadlines(self, now: float) -> None:
+        """Closes the connection if a deadline has passed."""
         ...
 
     def drop(self) -> None:
-        """Ends at once."""
+        """Closes the connection immediately."""
         ...
 
 
 class Connections:
-    """Those of one server. Belongs to the loop on which the first is opened.
+    """The connections of one server. Bound to the event loop on which the first connection is opened.
 
-    `now` is a clock in seconds that stands still while nobody looks: when the loop is held, what has come meanwhile
-    lies unread, and no caller is to blame.
+    `now` is a clock in seconds that advances only with the timer: while the event loop is blocked, received bytes stay
+    unread, and that time must not count against the caller.
     """
 
     def __init__(self, bounds: Bounds) -> None:
@@ -101,34 +101,36 @@ class Connections:
         self._open: dict[str, set[Connection]] = {}
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._looked = 0.0
-        self._said = -SAID_AGAIN_S
+        self._last_check = 0.0
+        self._last_warning = -WARN_INTERVAL_S
         shortest = min(bounds.head_s, bounds.body_s, bounds.write_s, bounds.idle_s)
-        self._pause_s = max(SHORTEST_PAUSE_S, min(LONGEST_PAUSE_S, shortest / 4))
+        self._check_interval_s = max(MIN_CHECK_INTERVAL_S, min(MAX_CHECK_INTERVAL_S, shortest / 4))
 
     def __len__(self) -> int:
-        """How many are open."""
+        """The number of open connections."""
         return self._count
 
     def open(self, connection: Connection) -> bool:
-        """Whether it may stay. Where there is no room, the longest silent ones go first."""
+        """Returns whether the connection is accepted. When full, drops the longest idle connections first."""
         bounds, address = self.bounds, connection.address
         neighbours = self._open.get(address, ())
-        bounded = address and len(neighbours) >= bounds.most_per_address and not within(address, bounds.proxies)
+        bounded = address and len(neighbours) >= bounds.max_per_address and not within(address, bounds.proxies)
         if bounded and not self._make_room(neighbours, address):
             return False
-        if self._count >= bounds.most and not self._make_room([each for some in self._open.values() for each in some]):
-            return False
+        if self._count >= bounds.max_connections:
+            everything = [each for some in self._open.values() for each in some]
+            if not self._make_room(everything):
+                return False
         self._open.setdefault(address, set()).add(connection)
         self._count += 1
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._looked = loop.time()
-            self._timer = loop.call_later(self._pause_s, self._look, loop)
+            self._last_check = loop.time()
+            self._timer = loop.call_later(self._check_interval_s, self._check_all, loop)
         return True
 
     def close(self, connection: Connection) -> None:
-        """It is gone. Idempotent."""
+        """Removes a closed connection. Idempotent."""
         neighbours = self._open.get(connection.address)
         if neighbours is None or connection not in neighbours:
             return
@@ -137,20 +139,20 @@ class Connections:
         if not neighbours:
             del self._open[connection.address]
 
-    def _make_room(self, among: Collection[Connection], address: str = "") -> bool:
-        silent = [(since, id(each), each) for each in among if (since := each.silent) is not None]
-        if self.now >= self._said + SAID_AGAIN_S:
-            self._said = self.now
-            problem = "too many connections" + (" of one address" if address else "")
-            structlog.get_logger().warning(problem, address=address, open=len(among), silent=len(silent))
-        for _, _, each in heapq.nsmallest(max(1, len(silent) // SHARE_DROPPED), silent):
-            self.close(each)
-            each.drop()
-        return bool(silent)
+    def _make_room(self, candidates: Collection[Connection], address: str = "") -> bool:
+        idle = [(since, id(each), each) for each in candidates if (since := each.idle_state) is not None]
+        if self.now >= self._last_warning + WARN_INTERVAL_S:
+            self._last_warning = self.now
+            problem = "too many connections" + (" from one address" if address else "")
+            structlog.get_logger().warning(problem, address=address, open=len(candidates), idle=len(idle))
+        for _, _, connection in heapq.nsmallest(max(1, len(idle) // DROP_DIVISOR), idle):
+            self.close(connection)
+            connection.drop()
+        return bool(idle)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        before, self._looked = self._looked, loop.time()
-        self.now += min(self._looked - before, 2 * self._pause_s)
+    def _check_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        before, self._last_check = self._last_check, loop.time()
+        self.now += min(self._last_check - before, 2 * self._check_interval_s)
         for connection in [each for some in self._open.values() for each in some]:
-            connection.look(self.now)
-        self._timer = loop.call_later(self._pause_s, self._look, loop) if self._count else None
+            connection.check_deadlines(self.now)
+        self._timer = loop.call_later(self._check_interval_s, self._check_all, loop) if self._count else None

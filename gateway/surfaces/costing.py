@@ -1,4 +1,4 @@
-"""The cost of a streamed answer beside its usage, for callers who ask with `x-gatehouse-include: cost`."""
+"""Adds the cost to the usage of a streamed response, for callers that send `x-gatehouse-include: cost`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class CostedReply:
-    """A reply whose usage tells what all of the request has cost so far; nothing where a price is not known."""
+    """A reply whose usage includes the cost of the request so far; empty if a price is unknown."""
 
     __slots__ = ("_exchange", "_prices", "_reply", "dialect", "raw", "streamed")
 
     def __init__(self, reply: Pump, exchange: Exchange, prices: Prices) -> None:
         self.dialect = reply.dialect
         self.streamed = reply.streamed
-        # The provider's own bytes don't have it.
+        # The provider's own bytes don't contain the cost.
         self.raw = False
         self._reply = reply
         self._exchange = exchange
@@ -42,5 +42,5 @@ class CostedReply:
         if delta.usage is None:
             return delta
         cost = self._prices.cost_so_far(self._exchange)
-        told = "" if cost is None else write_amount(cost)
-        return msgspec.structs.replace(delta, usage=msgspec.structs.replace(delta.usage, cost=told))
+        cost_text = "" if cost is None else write_amount(cost)
+        return msgspec.structs.replace(delta, usage=msgspec.structs.replace(delta.usage, cost=cost_text))

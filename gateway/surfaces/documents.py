@@ -1,4 +1,4 @@
-"""`/v1/sources`: the documents of a source, handed in, listed, searched and removed by apps that may."""
+"""`/v1/sources`: apps with permission add, list, search and remove a source's documents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from contract.errors import InvalidRequest, NotAllowed, UnknownPath, WrongMethod
-from gateway.surfaces.request import Whole, run_request
+from gateway.surfaces.request import BufferedResponse, run_request
 from gateway.surfaces.surface import PathPattern, Surface
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ Method: TypeAlias = Literal["GET", "POST", "DELETE"]
 
 
 class UploadedDocument(msgspec.Struct, forbid_unknown_fields=True):
-    """A document as it comes: `text`, or `data` in base64 with a `media_type` or an id that ends like a file's name."""
+    """An uploaded document: `text`, or base64 `data` with a `media_type` or an id that ends in a file extension."""
 
     id: str
     text: str | None = None
@@ -62,10 +62,10 @@ class SearchBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class DocumentSurface(Surface):
-    """The endpoints below `/v1/sources`."""
+    """The endpoints under `/v1/sources`."""
 
     vendor = None
-    meant: ClassVar[Mapping[str, str]] = {"sources": "/v1/sources/NAME/documents"}
+    similar_paths: ClassVar[Mapping[str, str]] = {"sources": "/v1/sources/NAME/documents"}
 
     def __init__(self, parts: SurfaceParts) -> None:
         self._runtime = parts.runtime
@@ -76,24 +76,24 @@ class DocumentSurface(Surface):
         """See `Surface.routes`."""
         return (PathPattern("/v1/sources/{rest}", self._find, methods=(), parts={"rest": "(?s:.*)"}),)
 
-    def _find(self, found: PathMatch) -> Endpoint:
-        return partial(self._serve, found.method, found.path)
+    def _find(self, match: PathMatch) -> Endpoint:
+        return partial(self._serve, match.method, match.path)
 
     async def _serve(self, method: str, path: str, call: HttpCall) -> None:
         """Answers one HTTP request."""
         match = _PATH.match(path)
         surface = f"{method} /v1/sources/{{name}}/{match['what'] if match else ''}"
 
-        async def answer(call: HttpCall, exchange: Exchange, engine: Engine, _: Unsettled) -> Whole:
+        async def answer(call: HttpCall, exchange: Exchange, engine: Engine, _: Unsettled) -> BufferedResponse:
             exchange.config = engine.digest
-            caller = await engine.pipeline.identify(call.shown(), exchange)
+            caller = await engine.pipeline.identify(call.credentials(), exchange)
             if match is None:
-                raise UnknownPath("There is no endpoint at this path below /v1/sources")
+                raise UnknownPath("There is no endpoint at this path under /v1/sources")
             source = _source(engine, caller, match["source"], match["what"])
             document = match["document"] or None
             body = await self._answer(call, exchange, engine, (method, match["what"]), source, document)
             exchange.status, exchange.outcome = 200, "ok"
-            return Whole("application/json", msgspec.json.encode(body))
+            return BufferedResponse("application/json", msgspec.json.encode(body))
 
         await run_request(self._runtime, call, surface, self._errors, answer)
 
@@ -102,40 +102,38 @@ class DocumentSurface(Surface):
         call: HttpCall,
         exchange: Exchange,
         engine: Engine,
-        asked: tuple[str, str],
+        operation: tuple[str, str],
         source: Source,
         document: str | None,
     ) -> object:
         caller = exchange.caller
         if caller is None:
-            raise RuntimeError("identify comes before")
-        if asked == ("POST", "documents") and document is None:
+            raise RuntimeError("the caller must be identified first")
+        if operation == ("POST", "documents") and document is None:
             data = await self._bodies.receive(call, exchange, engine.max_body)
             items = await self._bodies.read(exchange, data, _items)
-            return await _hand_in(items, source, caller)
-        if asked == ("POST", "search") and document is None:
+            return await _add(items, source, caller)
+        if operation == ("POST", "search") and document is None:
             data = await self._bodies.receive(call, exchange, engine.max_body)
-            return await _search(await self._bodies.read(exchange, data, _searched), source, caller)
-        if asked == ("GET", "documents") and document is None:
+            return await _search(await self._bodies.read(exchange, data, _read_search), source, caller)
+        if operation == ("GET", "documents") and document is None:
             return await _list(call, source, caller)
-        if asked == ("DELETE", "documents") and document is not None:
+        if operation == ("DELETE", "documents") and document is not None:
             known = len(document) <= _MAX_ID and _CONTROL.search(document) is None
             if not known or not await source.remove([document], caller.labels):
                 raise UnknownPath(f"There is no document '{document[:200]}' in this source")
             return {"deleted": True, "id": document}
-        allow = "POST" if asked[1] == "search" else "DELETE" if document is not None else "GET, HEAD, POST"
-        raise WrongMethod("Documents take POST, GET and DELETE /{id}; search takes POST", allow=allow)
+        allow = "POST" if operation[1] == "search" else "DELETE" if document is not None else "GET, HEAD, POST"
+        raise WrongMethod("Documents support POST, GET and DELETE /{id}; search supports POST", allow=allow)
 
 
 def _source(engine: Engine, caller: Caller, name: str, what: str) -> Source:
-    """The source, if the caller may do that with it: one that it may not is as one that is not there."""
+    """The source, if the caller may use it. A source that it may not fill is reported as missing."""
     source = engine.sources.get(name)
     if source is None or name not in caller.ingest:
         if what == "search" and source is not None:
-            raise NotAllowed(f"This key may not use the source '{name}' by itself: list it under 'ingest' of the app")
-        raise UnknownPath(
-            f"There is no source '{name[:200]}' that this key may fill: list it under 'ingest' of the app"
-        )
+            raise NotAllowed(f"This key may not search the source '{name}': add it to 'ingest' of the app")
+        raise UnknownPath(f"There is no source '{name[:200]}' that this key may fill: add it to 'ingest' of the app")
     return source
 
 
@@ -143,48 +141,52 @@ def _read(body: bytes, shape: type[Any]) -> Any:
     try:
         return msgspec.json.decode(body, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"The body can't be read: {error}") from None
+        raise InvalidRequest(f"The body is not valid: {error}") from None
     except RecursionError:
-        raise InvalidRequest("The body can't be read: it is nested too deeply") from None
+        raise InvalidRequest("The body is not valid: it is nested too deeply") from None
 
 
-def _searched(body: bytes) -> SearchBody:
-    asked: SearchBody = _read(body, SearchBody)
-    return asked
+def _read_search(body: bytes) -> SearchBody:
+    search: SearchBody = _read(body, SearchBody)
+    return search
 
 
 def _items(body: bytes) -> list[Item]:
-    """The documents of a body; their contents are read later, each by itself."""
+    """The documents of a body. Their contents are parsed later, one at a time."""
     from contract.sources import Item
     from rag.ingest import MAX_ID_BYTES
 
-    handed: UploadBody = _read(body, UploadBody)
-    if len(handed.documents) > MAX_DOCUMENTS:
+    upload: UploadBody = _read(body, UploadBody)
+    if len(upload.documents) > MAX_DOCUMENTS:
         raise InvalidRequest(f"At most {MAX_DOCUMENTS} documents at once", param="documents")
     items = []
-    for place, each in enumerate(handed.documents):
+    for place, each in enumerate(upload.documents):
         where = f"documents[{place}]"
         if not 0 < len(each.id) <= _MAX_ID or _CONTROL.search(each.id + each.title) is not None:
-            words = f"1 to {_MAX_ID} letters, none of them a control character"
-            raise InvalidRequest(f"'{where}.id' must have {words}, and so must the title", param=f"{where}.id")
+            raise InvalidRequest(
+                f"'{where}.id' must have 1 to {_MAX_ID} characters. The id and the title must not contain control "
+                "characters",
+                param=f"{where}.id",
+            )
         if len(each.id.encode()) > MAX_ID_BYTES:
             raise InvalidRequest(f"'{where}.id' must have at most {MAX_ID_BYTES:,} bytes in UTF-8", param=f"{where}.id")
         if len(each.labels) > MAX_LABELS:
             raise InvalidRequest(f"'{where}.labels' may have at most {MAX_LABELS} labels", param=f"{where}.labels")
         if any(_LABEL.fullmatch(label) is None for label in each.labels):
-            words = "up to 64 letters, digits and _ . : -"
-            raise InvalidRequest(f"'{where}.labels' must be made of {words}", param=f"{where}.labels")
+            raise InvalidRequest(
+                f"'{where}.labels' must each have up to 64 letters, digits and _ . : -", param=f"{where}.labels"
+            )
         data, media_type = _content(each, where)
         items.append(Item(each.id, partial(_loaded, data, media_type), each.labels, each.title))
     return items
 
 
-async def _hand_in(items: list[Item], source: Source, caller: Caller) -> object:
+async def _add(items: list[Item], source: Source, caller: Caller) -> object:
     if hidden := await source.hidden([each.id for each in items], caller.labels):
         place = next(place for place, each in enumerate(items) if each.id == hidden[0])
         raise UnknownPath(
-            f"There is no document '{hidden[0][:200]}' that this key may replace: the id is taken by one that it may "
-            "not see. Choose another id, or give the app the document's labels and its source's",
+            f"This key may not replace the document '{hidden[0][:200]}': the id belongs to a document that the key may "
+            "not read. Use another id, or add the labels of the document and of its source to the app",
             param=f"documents[{place}].id",
         )
     report = await source.add(items, caller.labels, f"app {caller.app}")
@@ -200,13 +202,13 @@ async def _hand_in(items: list[Item], source: Source, caller: Caller) -> object:
     }
 
 
-def _content(handed: UploadedDocument, where: str) -> tuple[bytes, str]:
-    if (handed.text is None) == (handed.data is None):
+def _content(upload: UploadedDocument, where: str) -> tuple[bytes, str]:
+    if (upload.text is None) == (upload.data is None):
         raise InvalidRequest(f"'{where}' needs either 'text' or 'data'", param=where)
-    if handed.text is not None:
-        return handed.text.encode("utf-8", "replace"), handed.media_type or "text/markdown"
+    if upload.text is not None:
+        return upload.text.encode("utf-8", "replace"), upload.media_type or "text/markdown"
     try:
-        return base64.b64decode(handed.data or "", validate=True), handed.media_type
+        return base64.b64decode(upload.data or "", validate=True), upload.media_type
     except (binascii.Error, ValueError):
         raise InvalidRequest(f"'{where}.data' is not base64", param=f"{where}.data") from None
 
@@ -215,10 +217,10 @@ def _loaded(data: bytes, media_type: str) -> tuple[bytes, str]:
     return data, media_type
 
 
-async def _search(asked: SearchBody, source: Source, caller: Caller) -> object:
-    if not 1 <= asked.top <= MAX_TOP:
+async def _search(search: SearchBody, source: Source, caller: Caller) -> object:
+    if not 1 <= search.top <= MAX_TOP:
         raise InvalidRequest(f"'top' must be 1 to {MAX_TOP}", param="top")
-    found = await source.explain(asked.query, asked.top, caller.labels, caller)
+    matches = await source.explain(search.query, search.top, caller.labels, caller)
     return {
         "data": [
             {
@@ -230,7 +232,7 @@ async def _search(asked: SearchBody, source: Source, caller: Caller) -> object:
                 "cosine": round(each.cosine, 4),
                 "id": each.passage.id,
             }
-            for each in found
+            for each in matches
         ]
     }
 
@@ -242,14 +244,14 @@ async def _list(call: HttpCall, source: Source, caller: Caller) -> object:
         raise InvalidRequest(f"'limit' must be 1 to {MAX_DOCUMENTS}", param="limit")
     after = query.get("after", [""])[0]
     if _CONTROL.search(after) is not None:
-        raise InvalidRequest("'after' must be the id of a document, which has no control characters", param="after")
-    found = await source.documents(after, int(limit) + 1, caller.labels)
-    page = found[: int(limit)]
+        raise InvalidRequest("'after' must be the id of a document, without control characters", param="after")
+    documents = await source.documents(after, int(limit) + 1, caller.labels)
+    page = documents[: int(limit)]
     return {
         "data": [
             {"id": each.id, "title": each.title, "labels": each.labels, "chunks": each.chunks, "updated": each.updated}
             for each in page
         ],
-        "has_more": len(found) > len(page),
+        "has_more": len(documents) > len(page),
         "last_id": page[-1].id if page else None,
     }

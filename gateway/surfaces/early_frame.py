@@ -1,8 +1,8 @@
-"""The first sign of a stream whose provider has begun but has not said anything yet.
+"""The first frame of a stream whose provider has started but has sent no content.
 
-Callers judge a stream by its first byte. A provider's first event often comes well before its first word, and until
-that word another target may still take over: so what goes out early is a frame of our own that says nothing, and
-only after a short wait, for most words follow at once.
+Callers measure the time to the first byte. A provider's first event often arrives well before its first token, and
+until that token the gateway may still fall back to another target. So the early frame is the gateway's own and carries
+no content. It is sent after a short wait only, because the first token usually follows at once.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from contract.messages import ChatRequest
     from gateway.surfaces.http import HttpCall
 
-PATIENCE_S = 0.02
+EARLY_FRAME_DELAY_S = 0.02
 
 
 class EarlyFrame:
-    """Given to the dispatch, which calls it with the first delta that comes before the commit.
+    """The dispatch calls it with the first delta that arrives before the commit.
 
-    Where nothing at all has come for as long as a silent stream is left without a sign of life, it sends the headers
-    and such a sign by itself: proxies in between give up on a model that thinks for a minute.
+    If no delta arrives within the keep-alive interval, it sends the headers and a keep-alive frame: proxies in between
+    time out on a model that thinks for a minute.
     """
 
     __slots__ = (
@@ -44,7 +44,7 @@ class EarlyFrame:
         reply_id: str,
         keepalive_s: float,
     ) -> None:
-        """`keepalive_s`: how often a stream that is open but silent shows a sign of life."""
+        """`keepalive_s`: the interval between keep-alive frames of an open but silent stream."""
         self._call = call
         self._exchange = exchange
         self._request = request
@@ -56,13 +56,13 @@ class EarlyFrame:
         self._keepalive_s = keepalive_s
         self._silence: asyncio.TimerHandle | None = None
         if keepalive_s > 0 and dialect.sign_of_life:
-            self._silence = asyncio.get_running_loop().call_later(keepalive_s, self._show_life)
+            self._silence = asyncio.get_running_loop().call_later(keepalive_s, self._send_keepalive)
         self.opened = False
 
     def __call__(self, delta: Delta) -> None:
-        """A target has begun to answer."""
+        """Schedules the early frame: a target has started to respond."""
         if self._timer is None and not self.opened:
-            self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._open, delta)
+            self._timer = asyncio.get_running_loop().call_later(EARLY_FRAME_DELAY_S, self._open, delta)
 
     def _open(self, delta: Delta) -> None:
         writer = self._dialect.reply_writer(self._request, reply_id=self._reply_id, raw=False)
@@ -71,10 +71,10 @@ class EarlyFrame:
             self.opened = True
             self._begin(frame, writer.content_type)
 
-    def _show_life(self) -> None:
-        """Nothing has come so far. What goes out now binds to nothing either: another target may still answer."""
+    def _send_keepalive(self) -> None:
+        """Sends a keep-alive frame before any delta. It commits to no target: a fallback is still possible."""
         self._silence = None
-        if self._sending is None and not self._call.began:
+        if self._sending is None and not self._call.response_started:
             writer = self._dialect.reply_writer(self._request, reply_id=self._reply_id, raw=False)
             self._begin(self._dialect.sign_of_life, writer.content_type)
 
@@ -91,11 +91,11 @@ class EarlyFrame:
             exchange.target = exchange.attempts[-1].target
         await self._call.begin(200, stream_headers(exchange, content_type))
         await self._call.write(frame)
-        # A model may think for minutes before its first word, and whoever stands in between gives up sooner.
+        # A model may think for minutes before its first token; proxies in between time out sooner.
         self._keepalive = KeepAlive(self._call, self._dialect.sign_of_life, self._keepalive_s)
 
     async def settle(self) -> bool:
-        """Once the answer is there or has failed: whether the stream has been opened."""
+        """Waits for pending frames, after success or failure. Returns whether a dialect's opening frame was sent."""
         self._stop_timers()
         if self._sending is not None:
             await self._sending
@@ -109,7 +109,7 @@ class EarlyFrame:
                 timer.cancel()
 
     def cancel(self) -> None:
-        """The caller has left, or we made a mistake: nothing more is to be sent."""
+        """Cancels all pending frames, after a disconnect or an internal error."""
         self._stop_timers()
         if self._sending is not None:
             self._sending.cancel()

@@ -1,4 +1,4 @@
-"""Embeddings on every surface that has them."""
+"""The embeddings endpoints of all surfaces."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from contract.deltas import Usage
-from gateway.surfaces.request import ErrorWriter, Whole, run_request
+from gateway.surfaces.request import BufferedResponse, ErrorWriter, run_request
 
 if TYPE_CHECKING:
     from contract.exchange import Exchange
@@ -21,16 +21,16 @@ class EmbeddingWire(ErrorWriter, Protocol):
     """The inbound half of an embeddings dialect."""
 
     def read_request(self, body: bytes) -> EmbeddingRequest:
-        """Raises `InvalidRequest`."""
+        """Reads the body. Raises `InvalidRequest`."""
         ...
 
     def write_reply(self, request: EmbeddingRequest, answer: Embeddings) -> bytes:
-        """The body for the caller."""
+        """Writes the response body."""
         ...
 
 
 class EmbeddingSurface:
-    """One endpoint."""
+    """One embeddings endpoint."""
 
     def __init__(self, parts: SurfaceParts, vendor: Vendor, surface: str) -> None:
         """`surface` is the name in traces and metrics."""
@@ -47,9 +47,9 @@ class EmbeddingSurface:
 
     async def _answer(
         self, wire: EmbeddingWire, call: HttpCall, exchange: Exchange, engine: Engine, unsettled: Unsettled
-    ) -> Whole:
+    ) -> BufferedResponse:
         exchange.config = engine.digest
-        await engine.pipeline.identify(call.shown(), exchange)
+        await engine.pipeline.identify(call.credentials(), exchange)
         exchange.user = exchange.user or call.user
         data = await self._bodies.receive(call, exchange, engine.max_body)
         request = await self._bodies.read(exchange, data, wire.read_request)
@@ -60,4 +60,4 @@ class EmbeddingSurface:
         exchange.outcome = "ok"
         exchange.usage = Usage(input=answer.input_tokens).sane
         exchange.output_bytes = len(body)
-        return Whole("application/json", body)
+        return BufferedResponse("application/json", body)

@@ -1,4 +1,4 @@
-"""Google's API for Gemini: answers, counts of tokens and embeddings, each a verb behind a model's name."""
+"""Google's API for Gemini: content, token counts and embeddings, each a verb after the model's name."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ GEMINI = Vendor(
     "Gemini",
     errors=GeminiGenerate(),
     models=_models,
-    instead="POST /v1beta/models/MODEL:generateContent",
+    chat_endpoint="POST /v1beta/models/MODEL:generateContent",
     header=b"x-goog-api-key",
     key_headers=(b"x-goog-api-key",),
     versions=("v1beta", "v1alpha"),
     verbs=_VERBS,
-    unserved="batches cachedContents corpora fileSearchStores files interactions operations tunedModels",
+    unserved_paths="batches cachedContents corpora fileSearchStores files interactions operations tunedModels",
 )
 
 
 class GeminiSurface(Surface):
-    """Asked and answered in the dialect `gemini`."""
+    """Reads requests and writes responses in the dialect `gemini`."""
 
     vendor = GEMINI
 
@@ -64,8 +64,8 @@ class GeminiSurface(Surface):
         parts = {"model": ".+", "verb": "|".join(_VERBS)}
         return (PathPattern("/(?:v1|v1beta|v1alpha)/models/{model}:{verb}", self._find, parts=parts),)
 
-    def _find(self, found: PathMatch) -> Endpoint:
-        model, verb = found.values["model"], found.values["verb"]
+    def _find(self, match: PathMatch) -> Endpoint:
+        model, verb = match.values["model"], match.values["verb"]
         if verb == "generateContent":
             return partial(self._generate.serve, inbound=InboundCall(model))
         if verb == "streamGenerateContent":
@@ -78,6 +78,6 @@ class GeminiSurface(Surface):
         return partial(self._embed.serve, wire=GeminiBatchEmbeddings(model))
 
     async def _serve_stream(self, model: str, call: HttpCall) -> None:
-        """Google's server streams a JSON array unless events are asked for."""
+        """Streams a JSON array, as Google's server does, unless the query asks for server-sent events."""
         surface = self._stream if b"alt=sse" in call.query else self._stream_array
         await surface.serve(call, InboundCall(model, stream=True))

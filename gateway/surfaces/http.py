@@ -1,4 +1,4 @@
-"""One HTTP request over raw ASGI: its headers and body, the ways to answer it, and noticing that the caller left."""
+"""One HTTP request over raw ASGI: its headers and body, the response, and detection of a disconnect."""
 
 from __future__ import annotations
 
@@ -22,23 +22,28 @@ if TYPE_CHECKING:
 Headers: TypeAlias = "list[tuple[bytes, bytes]]"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 
-# Who stands in front of us may have looked at the other one.
-_ONCE = (b"x-gatehouse-user", b"x-gatehouse-conversation", b"x-gatehouse-include", b"x-request-id", b"host")
+# Refused if repeated: a proxy in front may have read the other value.
+_SINGLE_HEADERS = (b"x-gatehouse-user", b"x-gatehouse-conversation", b"x-gatehouse-include", b"x-request-id", b"host")
 _CONVERSATION = re.compile(rb"[A-Za-z0-9._:-]{1,200}\Z")
 
 
 class Connection(Protocol):
-    """What a request's connection knows of it. `late`: its body comes too slowly; `why` it was cut off; `due`: when (in
-    the loop's time) it is to be cut off if the caller does not read.
+    """The state that a connection shares with its request.
+
+    `body_is_late`: the body arrives too slowly. `close_reason`: why the gateway closes the connection.
+    `response_deadline`: when (in the event loop's time) it is closed even if the caller has not read the response.
     """
 
-    late: bool
-    why: str
-    due: float
+    body_is_late: bool
+    close_reason: str
+    response_deadline: float
 
 
 class HttpCall:
-    """One request. `began` says that the answer's status line has gone out, `departed` that the caller is gone."""
+    """One request.
+
+    `response_started`: the response's status line has been sent. `disconnected`: the caller has disconnected.
+    """
 
     __slots__ = (
         "_connection",
@@ -50,27 +55,27 @@ class HttpCall:
         "_task",
         "_watcher",
         "address",
-        "began",
-        "departed",
+        "disconnected",
         "headers",
         "path",
         "query",
+        "response_started",
         "vendor",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, key_headers: tuple[bytes, ...] = ()) -> None:
-        """`key_headers`: where a key may stand beside `authorization`."""
+        """`key_headers`: headers that may contain the key, besides `authorization`."""
         self._key_headers = key_headers
         self._raw: list[tuple[bytes, bytes]] = scope["headers"]
         self.headers: dict[bytes, bytes] = dict(self._raw)
         self.path: str = scope["path"]
         self.query: bytes = scope.get("query_string", b"")
         peer = scope.get("client")
-        # The connection's own end: what headers say of it, anybody could have written.
+        # The peer's IP address. Anyone can forge an address in a header.
         self.address: str = peer[0] if peer else ""
-        self.began = False
-        self.departed = False
-        # Whose API it uses, as its surface says; empty for what is Gatehouse's own.
+        self.response_started = False
+        self.disconnected = False
+        # The vendor of the API in use, set by the surface; empty for Gatehouse's own API.
         self.vendor = ""
         extensions = scope.get("extensions")
         self._connection: Connection | None = extensions.get("gatehouse.connection") if extensions else None
@@ -85,96 +90,96 @@ class HttpCall:
         value = self.headers.get(name)
         return "" if value is None else value.decode("latin-1")
 
-    def joined(self, name: bytes) -> str:
-        """The values of a header that may come several times, with commas between them."""
+    def joined_header(self, name: bytes) -> str:
+        """The values of a header that may be repeated, joined by commas."""
         return ", ".join([value.decode("latin-1") for each, value in self._raw if each == name])
 
     @property
     def has_plain_json(self) -> bool:
-        """Whether the body comes as it is, by its headers."""
+        """Whether the headers declare an uncompressed JSON body."""
         return self.headers.get(b"content-type") == b"application/json" and b"content-encoding" not in self.headers
 
     @property
     def request_id(self) -> str:
-        """The caller's own `x-request-id`, if it is fit to be repeated; else an empty string."""
+        """The caller's `x-request-id` if it is valid, else an empty string."""
         value = self.headers.get(b"x-request-id")
         return value.decode("ascii") if value and _REQUEST_ID.match(value) else ""
 
     @property
     def conversation(self) -> str:
-        """The caller's name for its conversation, or an empty string. Raises `InvalidRequest`."""
+        """The caller's conversation id, or an empty string. Raises `InvalidRequest`."""
         value = self.headers.get(b"x-gatehouse-conversation")
         if not value:
             return ""
         if _CONVERSATION.match(value) is None:
             raise InvalidRequest(
-                "'x-gatehouse-conversation' is 1 to 200 letters, digits and any of . _ : -", param="conversation"
+                "'x-gatehouse-conversation' must be 1 to 200 letters, digits and any of . _ : -", param="conversation"
             )
         return value.decode("ascii")
 
-    def asks_cost(self) -> bool:
-        """Whether the caller wants to hear the cost in a stream. Raises `InvalidRequest`."""
+    def wants_cost(self) -> bool:
+        """Whether the caller requests the cost in a stream. Raises `InvalidRequest`."""
         value = self.headers.get(b"x-gatehouse-include")
         if value is None:
             return False
         if value.strip().lower() != b"cost":
-            raise InvalidRequest("'x-gatehouse-include' knows 'cost'", param="x-gatehouse-include")
+            raise InvalidRequest("'x-gatehouse-include' must be 'cost'", param="x-gatehouse-include")
         return True
 
     def betas(self) -> tuple[str, ...]:
-        """What the caller asks for in `anthropic-beta`. Raises `InvalidRequest`."""
+        """The names in `anthropic-beta`. Raises `InvalidRequest`."""
         if BETA_HEADER not in self.headers:
             return ()
         return read_betas([value for name, value in self._raw if name == BETA_HEADER])
 
     def cache_control(self) -> CacheControl | None:
-        """What the caller asks of the cache in `cache-control`; None for nothing."""
+        """The directives in `cache-control`; None if there are none."""
         value = self.headers.get(b"cache-control")
         return None if not value else read_cache_control(value.decode("latin-1"))
 
     def key(self) -> str:
-        """The key as each vendor's SDK sends it.
+        """The key, from any header that a vendor's SDK uses.
 
-        Raises `InvalidRequest` for one in the URL, which ends in logs, and for two: what stands in front of us may
-        have looked at the other one.
+        Raises `InvalidRequest` for a key in the URL, which ends up in logs, and for two keys: a proxy in front may have
+        checked the other one.
         """
         headers = self.headers
         if len(headers) != len(self._raw):
             names = [name for name, _ in self._raw]
             if any(names.count(name) > 1 for name in (b"authorization", *self._key_headers)):
-                raise InvalidRequest("There are two keys: send one")
-            for name in _ONCE:
+                raise InvalidRequest("The request contains two keys: send one")
+            for name in _SINGLE_HEADERS:
                 if names.count(name) > 1:
                     header = name.decode()
-                    raise InvalidRequest(f"There are two headers '{header}': send one", param=header)
+                    raise InvalidRequest(f"The header '{header}' is sent twice: send it once", param=header)
         if b"key=" in self.query and any(part.startswith(b"key=") for part in self.query.split(b"&")):
-            raise InvalidRequest("A key in the URL ends in logs: send it in 'x-goog-api-key'", param="key")
+            raise InvalidRequest("A key in the URL ends up in logs: send it in 'x-goog-api-key'", param="key")
         value = headers.get(b"authorization")
-        shown = value[7:].strip() if value is not None and value[:7].lower() == b"bearer " else b""
+        key = value[7:].strip() if value is not None and value[:7].lower() == b"bearer " else b""
         for name in self._key_headers:
             value = headers.get(name)
             if value:
-                if shown and value.strip() != shown:
-                    raise InvalidRequest("There are two different keys: send one")
-                shown = value.strip()
-        return shown.decode("latin-1")
+                if key and value.strip() != key:
+                    raise InvalidRequest("The request contains two different keys: send one")
+                key = value.strip()
+        return key.decode("latin-1")
 
-    def shown(self) -> PresentedCredentials:
-        """What the request shows of who sends it. Raises `InvalidRequest`."""
+    def credentials(self) -> PresentedCredentials:
+        """The credentials that identify the caller. Raises `InvalidRequest`."""
         return PresentedCredentials(self.key(), self.address, self.vendor)
 
     @property
     def user(self) -> str:
-        """The user that the app names in `x-gatehouse-user`, or an empty string. Raises `InvalidRequest`."""
+        """The user in `x-gatehouse-user`, or an empty string. Raises `InvalidRequest`."""
         value = self.headers.get(b"x-gatehouse-user")
         if not value:
             return ""
         if len(value) > 128 or not value.isascii() or not value.decode("ascii").isprintable():
-            raise InvalidRequest("'x-gatehouse-user' is up to 128 printable ASCII characters", param="user")
+            raise InvalidRequest("'x-gatehouse-user' must be up to 128 printable ASCII characters", param="user")
         return value.decode("ascii")
 
     async def read_body(self, limit: int) -> bytes:
-        """The body. Raises `BodyTooLarge` past `limit` bytes, `BodyTooSlow`."""
+        """Reads the body. Raises `BodyTooLarge` above `limit` bytes, and `BodyTooSlow`."""
         declared = self.headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             raise _too_large(limit)
@@ -185,8 +190,8 @@ class HttpCall:
             size = len(body)
             while message.get("more_body"):
                 message = await self._receive()
-                if self._connection is not None and self._connection.late:
-                    raise BodyTooSlow("The body comes too slowly (server.body_timeout, server.min_rate)")
+                if self._connection is not None and self._connection.body_is_late:
+                    raise BodyTooSlow("The body arrives too slowly (server.body_timeout, server.min_rate)")
                 part = message.get("body", b"")
                 size += len(part)
                 if size > limit:
@@ -194,16 +199,16 @@ class HttpCall:
                 parts.append(part)
             body = b"".join(parts)
         if message["type"] == "http.disconnect":
-            self.departed = True
+            self.disconnected = True
             raise asyncio.CancelledError
         if len(body) > limit:
             raise _too_large(limit)
         return body
 
     def watch(self) -> None:
-        """Cancels the current task as soon as the caller leaves. Servers don't do it of themselves."""
+        """Cancels the current task when the caller disconnects. ASGI servers don't do this."""
         self._task = asyncio.current_task()
-        # When the loop gets its next turn: an answer that is there at once needs no watch.
+        # Starts on the next loop iteration: an immediate response needs no watch.
         self._starting = asyncio.get_running_loop().call_soon(self._start_watching)
 
     def _start_watching(self) -> None:
@@ -213,21 +218,21 @@ class HttpCall:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         if self._task is not None:
-            self.departed = True
+            self.disconnected = True
             self._task.cancel()
 
-    def end_by(self, due: float) -> None:
-        """The answer is over at `due` (loop time), also if the caller does not read it."""
+    def set_deadline(self, due: float) -> None:
+        """Closes the connection at `response_deadline` (loop time), even if the caller has not read the response."""
         if self._connection is not None:
-            self._connection.due = due
+            self._connection.response_deadline = due
 
     @property
-    def cut_off(self) -> str:
-        """Why we have left the caller, instead of he us; empty if we have not."""
-        return self._connection.why if self._connection is not None else ""
+    def close_reason(self) -> str:
+        """Why the gateway closed the connection; empty if it did not."""
+        return self._connection.close_reason if self._connection is not None else ""
 
     def unwatch(self) -> None:
-        """Ends the watch: the answer is complete."""
+        """Stops watching for a disconnect."""
         self._task = None
         if self._starting is not None:
             self._starting.cancel()
@@ -237,32 +242,32 @@ class HttpCall:
             self._watcher = None
 
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
-        """A whole answer. `content-length` is added."""
+        """Sends a complete response. Adds `content-length`."""
         headers.append((b"content-length", b"%d" % len(body)))
-        self.began = True
+        self.response_started = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
     async def begin(self, status: int, headers: Headers) -> None:
-        """The head of a streamed answer."""
-        self.began = True
+        """Sends the status line and headers of a streamed response."""
+        self.response_started = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     def write(self, data: bytes) -> Awaitable[None]:
-        """More of a streamed answer. Waits, when awaited, while the caller does not read."""
+        """Sends a part of a streamed response. Awaiting it applies backpressure: it waits while the caller is slow."""
         return self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes) -> None:
-        """The last of a streamed answer."""
+        """Sends the last part of a streamed response."""
         await self._send({"type": "http.response.body", "body": data})
 
 
 def read_cache_control(value: str) -> CacheControl | None:
-    """`no-cache`, `no-store` and `max-age=N`; the rest of HTTP's words means nothing here."""
+    """Reads `no-cache`, `no-store` and `max-age=N`; ignores other directives."""
     no_cache = no_store = False
     max_age: float | None = None
-    for word in value.lower().split(","):
-        name, _, number = word.strip().partition("=")
+    for directive in value.lower().split(","):
+        name, _, number = directive.strip().partition("=")
         no_cache |= name == "no-cache"
         no_store |= name == "no-store"
         if name == "max-age" and number.isascii() and number.strip('"').isdigit():
@@ -273,4 +278,4 @@ def read_cache_control(value: str) -> CacheControl | None:
 
 
 def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is larger than {limit} bytes, the limit here (server.max_body)")
+    return BodyTooLarge(f"The body is larger than the limit of {limit} bytes (server.max_body)")

@@ -1,4 +1,4 @@
-"""OpenAI's API: Chat Completions and embeddings, also under the paths of Azure's deployments."""
+"""OpenAI's API: Chat Completions and embeddings, also under Azure's deployment paths."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.dialects.openai_chat import OpenAIChat
 from gateway.dialects.openai_chat.embeddings import OpenAIEmbeddings
 from gateway.surfaces.chat import ChatSurface
 from gateway.surfaces.embeddings import EmbeddingSurface
-from gateway.surfaces.models import of_openai_and_anthropic
+from gateway.surfaces.models import openai_anthropic_models
 from gateway.surfaces.surface import FixedPath, PathPattern, Surface, Vendor
 
 if TYPE_CHECKING:
@@ -23,21 +23,21 @@ OPENAI = Vendor(
     "openai",
     "OpenAI",
     errors=OpenAIChat(),
-    models=of_openai_and_anthropic,
-    instead=_CHAT,
+    models=openai_anthropic_models,
+    chat_endpoint=_CHAT,
     key_headers=(b"api-key",),  # Azure's
-    rooted=("deployments",),
-    lent=True,
-    unserved="assistants audio batches chatkit completions containers conversations evals files fine_tuning images "
-    "moderations organization realtime rerank responses threads uploads vector_stores videos",
+    unversioned=("deployments",),
+    has_other_hosts=True,
+    unserved_paths="assistants audio batches chatkit completions containers conversations evals files fine_tuning "
+    "images moderations organization realtime rerank responses threads uploads vector_stores videos",
 )
 
 
 class OpenAISurface(Surface):
-    """Asked and answered in the dialect `openai`."""
+    """Reads requests and writes responses in the dialect `openai`."""
 
     vendor = OPENAI
-    meant: ClassVar[Mapping[str, str]] = {"chat": _CHAT}
+    similar_paths: ClassVar[Mapping[str, str]] = {"chat": _CHAT}
 
     def __init__(self, parts: SurfaceParts) -> None:
         self._chat = ChatSurface(parts, OPENAI, OpenAIChat(), _CHAT)
@@ -48,17 +48,17 @@ class OpenAISurface(Surface):
         return (
             FixedPath("/v1/chat/completions", partial(self._chat.serve, inbound=InboundCall())),
             FixedPath("/v1/embeddings", partial(self._embeddings.serve, wire=OpenAIEmbeddings())),
-            # As Azure's SDK and its own REST API name a model: by its deployment, which the body need not repeat.
+            # Azure's SDK and REST API name the model by its deployment in the path; the body may omit it.
             PathPattern(
-                "/openai/deployments/{model}/{what}",
+                "/openai/deployments/{model}/{operation}",
                 self._find_azure,
-                parts={"model": ".+", "what": "chat/completions|embeddings"},
-                alone=True,
+                parts={"model": ".+", "operation": "chat/completions|embeddings"},
+                vendor_prefix=False,
             ),
         )
 
-    def _find_azure(self, found: PathMatch) -> Endpoint:
-        model = found.values["model"]
-        if found.values["what"] == "embeddings":
+    def _find_azure(self, match: PathMatch) -> Endpoint:
+        model = match.values["model"]
+        if match.values["operation"] == "embeddings":
             return partial(self._embeddings.serve, wire=OpenAIEmbeddings(model))
         return partial(self._chat.serve, inbound=InboundCall(model))

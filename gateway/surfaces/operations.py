@@ -1,4 +1,4 @@
-"""Health, readiness and metrics: they call no model and are neither traced nor logged."""
+"""Endpoints for health, readiness and metrics. They call no model and are neither traced nor logged."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def operations(runtime: Runtime) -> APIRouter:
 
     async def readyz(request: Request) -> Response:
         body: dict[str, Any] = {"status": runtime.status}
-        if wrong := runtime.impaired():
-            body["degraded"] = wrong
+        if impairments := runtime.impairments():
+            body["degraded"] = impairments
         body["parts"] = runtime.parts()
-        everybody = "all" in request.query_params
-        return JSONResponse(body, 200 if runtime.can_serve(everybody=everybody) else 503)
+        every_app = "all" in request.query_params
+        return JSONResponse(body, 200 if runtime.can_serve(every_app=every_app) else 503)
 
     async def health() -> Response:
         engine, status = runtime.engine, runtime.status
         return JSONResponse(
             {
                 "status": "ok" if status == "ready" else status,
-                "degraded": runtime.impaired(),
+                "degraded": runtime.impairments(),
                 "version": runtime.version,
                 "config": engine.digest,
                 "uptime_s": round(time.monotonic() - started, 1),
@@ -45,7 +45,7 @@ def operations(runtime: Runtime) -> APIRouter:
     async def metrics(request: Request) -> Response:
         if not runtime.metrics:
             return JSONResponse({"error": {"message": "metrics are off (observe.metrics)"}}, 404)
-        # Workers merge the older text format, which everybody reads.
+        # With several workers, metrics are merged in the older text format, which every scraper reads.
         accept = request.headers.get("accept", "") if runtime.gather is None else ""
         body, content_type = runtime.recorder.render(accept)
         if runtime.gather is not None:

@@ -1,7 +1,7 @@
-"""CORS: which web pages may call from a browser (`server.cors_origins`).
+"""CORS: which web pages may call the gateway from a browser (`server.cors_origins`).
 
-Keys travel in headers that a page sets itself, never in cookies: so credentials in CORS's own sense stay off, and what
-decides who may do what is the key, as ever.
+Keys travel in headers that the page sets, never in cookies. CORS credentials therefore stay off, and access depends on
+the key alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.surfaces.http import Headers, Scope, Send
 
 METHODS = b"GET, HEAD, POST, DELETE, OPTIONS"
-# Longer than any browser keeps it (Chromium: two hours).
+# No browser caches a preflight longer (Chromium: two hours).
 MAX_AGE = b"7200"
 _EXPOSED = (
     b"x-request-id, request-id, retry-after, x-should-retry, x-gatehouse-attempts, x-gatehouse-cache, "
@@ -29,12 +29,12 @@ _MOST_NAMES = 4096
 
 
 class Origins:
-    """Those that `server.cors_origins` lists, or those of this machine."""
+    """The allowed origins: those in `server.cors_origins`, or those of this machine."""
 
     def __init__(self, listed: Sequence[str], *, cached: bool = True) -> None:
-        """As the config has them: `*`, `null`, `https://app.example.com`, `https://*.example.com`, `http://host:*`.
+        """`listed` as in the config: `*`, `null`, `https://app.example.com`, `https://*.example.com`, `http://host:*`.
 
-        `cached` is whether a cache may stand in between, which must be told that answers differ by origin.
+        `cached` says whether a shared cache may be in front: responses then vary by origin (`vary`).
         """
         self.cached = cached
         self._all = "*" in listed
@@ -43,54 +43,54 @@ class Origins:
         self._patterns = [re.compile(each) for each in patterns]
 
     def allows(self, origin: bytes) -> bool:
-        """Whether pages of that origin may call."""
+        """Whether pages of this origin may call."""
         # Browsers write it in lower case.
         if self._all or origin in self._exact:
             return True
         return any(each.fullmatch(origin) is not None for each in self._patterns)
 
     def headers_for(self, origin: bytes) -> Headers:
-        """What an answer carries so that the page may read it. `origin` is empty where the caller is no page."""
+        """The response headers that let the page read the response. `origin` is empty if the caller is not a page."""
         if self._all:
             return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", _EXPOSED)]
-        # Also where it is not allowed: a cache in between must not give this answer to a page that is.
+        # Sent to disallowed origins too: a shared cache must not serve this response to an allowed page.
         headers = [(b"vary", b"origin")]
         if origin and self.allows(origin):
             headers += ((b"access-control-allow-origin", origin), (b"access-control-expose-headers", _EXPOSED))
         return headers
 
-    def preflight_headers(self, asked: dict[bytes, bytes]) -> Headers:
-        """What a preflight that is allowed hears: `asked` are its headers."""
+    def preflight_headers(self, request: dict[bytes, bytes]) -> Headers:
+        """The response headers of an allowed preflight request. `request` holds the request's headers."""
         headers = [
             (b"access-control-allow-methods", METHODS),
             (b"access-control-max-age", MAX_AGE),
             (b"vary", b"access-control-request-headers, access-control-request-private-network"),
         ]
-        names = asked.get(b"access-control-request-headers", b"").strip()
-        # Those that it asks for: SDKs add new ones with each release, and a header by itself opens nothing.
+        names = request.get(b"access-control-request-headers", b"").strip()
+        # Every requested header is allowed: SDKs add headers with each release, and a header alone grants nothing.
         if names and len(names) <= _MOST_NAMES and _NAMES.match(names):
             headers.append((b"access-control-allow-headers", names))
-        if asked.get(b"access-control-request-private-network", b"").strip().lower() == b"true":
+        if request.get(b"access-control-request-private-network", b"").strip().lower() == b"true":
             headers.append((b"access-control-allow-private-network", b"true"))
         return headers
 
     def open(self, scope: Scope, send: Send) -> Send:
-        """`send`, with the headers of CORS on whatever the answer is."""
+        """Wraps `send` so that every response carries the CORS headers."""
         origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
         if not origin and not self.cached:
             return send
-        more = self.headers_for(origin)
+        cors_headers = self.headers_for(origin)
 
-        async def sending(message: Any) -> None:
+        async def send_with_cors(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *more]
+                message["headers"] = [*message["headers"], *cors_headers]
             await send(message)
 
-        return sending
+        return send_with_cors
 
 
 def _pattern(listed: str) -> bytes:
-    """A star for subdomains, one or several deep; a star for any port, or none."""
+    """A regular expression: `*.` matches subdomains of any depth, `:*` any port or none."""
     scheme, _, rest = listed.partition("://")
     host, port = (rest[:-2], rb"(?::[0-9]{1,5})?") if rest.endswith(":*") else (rest, b"")
     label = rb"[a-z0-9_-]+"

@@ -1,7 +1,7 @@
-"""Paths that are almost ours: which one is meant, and what is said of those that vendors have and Gatehouse has not.
+"""Paths that resemble served ones: the canonical path, or an error that suggests one or names an unserved endpoint.
 
-Only paths that ask a model are served under other spellings. What stands in front of the gateway may guard the rest by
-its path (`/admin`, `/v1/sources`, `/metrics`), so those have exactly one.
+Only paths that call a model are served under other spellings. A proxy in front of the gateway may protect the others by
+path (`/admin`, `/v1/sources`, `/metrics`), so each of those has exactly one spelling.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _VERSION = re.compile(r"v[0-9]+(?:(?:alpha|beta)[0-9]*)?\Z")
 _MODELS = "models"
-# How the paths are spelled that tell of the process.
+# The endpoint to suggest for each operations path.
 _OPERATIONS = {
     "health": "GET /health",
     "livez": "GET /livez",
@@ -30,37 +30,36 @@ _OPERATIONS = {
 
 
 class PathSuggestions:
-    """What there is near the paths of these surfaces."""
+    """Suggests served paths for misspelled ones."""
 
     def __init__(self, vendors: Vendors, surfaces: Iterable[tuple[Surface, Sequence[Route]]]) -> None:
         self._vendors = vendors.by_name
         self._first = vendors.first.name
-        self._versions = frozenset({"v1", *vendors.of_version})
-        self._rooted = frozenset(each for vendor in vendors for each in vendor.rooted)
+        self._versions = frozenset({"v1", *vendors.by_version})
+        self._rooted = frozenset(each for vendor in vendors for each in vendor.unversioned)
         self._verbs = {verb: vendor for vendor in vendors for verb in vendor.verbs}
-        # What follows the version, and whose API it is; empty for all.
+        # Maps the path after the version to its vendor's name; an empty name means all vendors.
         self._tails = {_MODELS: ""}
-        self._spelled: dict[str, str] = {}
+        self._suggestions: dict[str, str] = {}
         for surface, routes in surfaces:
             for route in routes:
                 if surface.vendor is not None and isinstance(route, FixedPath) and route.path.startswith("/v1/"):
                     tail = route.path.removeprefix("/v1/")
                     self._tails[tail] = surface.vendor.name
-                    self._spelled[tail] = f"{route.method} {route.path}"
-            self._spelled |= surface.meant
-        self._spelled |= _OPERATIONS
+                    self._suggestions[tail] = f"{route.method} {route.path}"
+            self._suggestions |= surface.similar_paths
+        self._suggestions |= _OPERATIONS
         self._never_served = [
             (tail, vendor.name)
             for vendor in vendors
-            for tail in vendor.unserved.split()
+            for tail in vendor.unserved_paths.split()
             if self._tails.get(tail) != vendor.name
         ]
 
-    def served_as(self, path: str) -> str | None:
-        """The path of ours that `path` can only mean: slashes too many, a version twice or left out; None if there is
-        none.
+    def canonical_path(self, path: str) -> str | None:
+        """The only served path that `path` can mean; None if there is none.
 
-        The result has one spelling, so that keys, limits and rules see no other.
+        Handles extra slashes and a duplicate or missing version. Keys, limits and rules see the result only.
         """
         parts = [part for part in path.split("/") if part]
         if not parts or "." in parts or ".." in parts:
@@ -68,14 +67,14 @@ class PathSuggestions:
         versions, parts = self._without_versions(parts)
         vendor: Vendor | None = None
         if parts and parts[0] in self._vendors:
-            # As a prefix of ours, or of Google for those who speak OpenAI's dialect (/v1beta/openai/...).
+            # The gateway's own prefix, or Google's for OpenAI's dialect (/v1beta/openai/...).
             vendor, parts = self._vendors[parts[0]], parts[1:]
             later, parts = self._without_versions(parts)
-            # Theirs is a version of their own API, and says nothing of this one's.
-            versions = later or ([] if vendor.lent else versions)
+            # A version before the prefix belongs to the host's own API, not to this vendor's.
+            versions = later or ([] if vendor.has_other_hosts else versions)
         if len(set(versions)) > 1 and "v1" not in versions:
             return None
-        # A base URL with /v1 before a client that adds its own version: the client knows.
+        # A base URL that ends in /v1, with a client that adds its own version: the client's version wins.
         version = versions[-1] if versions else ""
         if not parts or len(parts) > 200:
             return None
@@ -83,10 +82,10 @@ class PathSuggestions:
         tail = "/".join(parts)
         if parts[0] == _MODELS:
             return self._model_path(prefix, vendor, version, path.partition(_MODELS)[2].strip("/"))
-        if vendor is not None and parts[0] in vendor.rooted and not versions:
+        if vendor is not None and parts[0] in vendor.unversioned and not versions:
             return f"{prefix}/{tail}"
-        whose = self._tails.get(tail)
-        if whose is None or version not in ("", "v1") or (vendor is not None and vendor.name != whose):
+        owner_name = self._tails.get(tail)
+        if owner_name is None or version not in ("", "v1") or (vendor is not None and vendor.name != owner_name):
             return None
         return f"{prefix}/v1/{tail}"
 
@@ -97,7 +96,7 @@ class PathSuggestions:
         return parts[:count], parts[count:]
 
     def _model_path(self, prefix: str, vendor: Vendor | None, version: str, name: str) -> str | None:
-        """Of a list of models, of one, or of a call that a vendor makes on one. A name may have slashes of its own."""
+        """The path of the model list, of one model, or of a verb on a model. A model's name may contain slashes."""
         owner = self._verbs.get(name.rpartition(":")[2])
         if owner is not None:
             return f"{prefix}/{version or owner.version}/models/{name}" if vendor in (None, owner) else None
@@ -105,7 +104,7 @@ class PathSuggestions:
         return f"{prefix}/{version}/models" + (f"/{name}" if name else "")
 
     def explain(self, path: str) -> tuple[str, str]:
-        """What to say of a path that leads nowhere, and whose API it belongs to; both empty for what means nothing."""
+        """The error message for an unknown path and its vendor's name; both empty if nothing resembles the path."""
         parts = [part for part in path.split("/") if part][:40]
         prefixes = []
         while parts and (parts[0].lower() in (*self._vendors, "api", "upload") or _VERSION.match(parts[0].lower())):
@@ -122,33 +121,33 @@ class PathSuggestions:
         versions = {each.version: each.name for each in self._vendors.values() if each.versions}
         for unserved, vendor in self._unserved_by(named or versions.get(prefixes[-1] if prefixes else "", "")):
             if lower == unserved.lower() or lower.startswith(unserved.lower() + "/"):
-                instead = self._vendors[vendor].instead
-                return f"{shown} is an endpoint of the vendor's that is not served here; chats go to {instead}", vendor
+                instead = self._vendors[vendor].chat_endpoint
+                return f"The gateway does not serve the vendor endpoint {shown}; for chat use {instead}", vendor
         close = self._closest(lower)
         if not close:
             return "", named
-        spelled = self._spelled[close]
+        suggestion = self._suggestions[close]
         vendor = named or self._tails.get(close, self._first)
-        return f"There is no endpoint at {shown}; did you mean {spelled}?", vendor
+        return f"There is no endpoint at {shown}; did you mean {suggestion}?", vendor
 
     def _unserved_by(self, vendor: str) -> list[tuple[str, str]]:
-        """Those of `vendor` first."""
+        """All unserved paths, those of `vendor` first."""
         return sorted(self._never_served, key=lambda each: each[1] != vendor) if vendor else self._never_served
 
     def _closest(self, tail: str) -> str:
-        """The nearest of our paths, or the one that the end of a longer one spells; empty for none."""
+        """The most similar served path, or the one that `tail` ends with; empty for none."""
         if not tail or len(tail) > 200:
             return ""
-        for known in sorted(self._spelled, key=len, reverse=True):
+        for known in sorted(self._suggestions, key=len, reverse=True):
             if tail == known or (tail.endswith("/" + known) and ("/" in known or tail.startswith(known + "/"))):
                 return known
-        return next(iter(difflib.get_close_matches(tail, self._spelled, n=1, cutoff=0.75)), "")
+        return next(iter(difflib.get_close_matches(tail, self._suggestions, n=1, cutoff=0.75)), "")
 
 
 def _explain_verb(shown: str, verb: str, vendor: Vendor) -> str:
     close = difflib.get_close_matches(verb.lower(), [each.lower() for each in vendor.verbs], n=1, cutoff=0.9)
-    right = next((each for each in vendor.verbs if close and each.lower() == close[0]), "")
-    if right:
-        return f"There is no endpoint at {shown}; did you mean POST /{vendor.version}/models/MODEL:{right}?"
+    correct = next((each for each in vendor.verbs if close and each.lower() == close[0]), "")
+    if correct:
+        return f"There is no endpoint at {shown}; did you mean POST /{vendor.version}/models/MODEL:{correct}?"
     served = ", ".join(vendor.verbs)
-    return f"The method ':{verb[:60]}' of {vendor.title}'s API is not served here; served are {served}"
+    return f"The gateway does not serve the method ':{verb[:60]}' of {vendor.title}'s API; it serves {served}"

@@ -1,4 +1,4 @@
-"""What every surface does around an answer: the record's begin and end, the headers, errors in the surface's shape."""
+"""The steps around every response: starting and finishing the record, headers, errors in the surface's format."""
 
 from __future__ import annotations
 
@@ -26,35 +26,37 @@ if TYPE_CHECKING:
     from gateway.surfaces.http import Headers, HttpCall
 
 CLIENT_CLOSED = 499
-LONGEST_RETRY_AFTER_S = 120
-# Names of fields are the caller's own: as many as a header can hold.
-MOST_LOSSES = 20
-LONGEST_LOSS = 80
-_IN_NAMES = re.compile(r"[^a-zA-Z0-9_.\[\]-]")
+MAX_RETRY_AFTER_S = 120
+# The caller chooses the field names, so the header's size is bounded.
+MAX_DROPPED_PARAMS = 20
+MAX_PARAM_NAME = 80
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_.\[\]-]")
 
 
 class ErrorWriter(Protocol):
-    """A dialect, as far as errors go."""
+    """The part of a dialect that writes errors."""
 
     def write_error(self, error: GatehouseError, request_id: str) -> bytes:
-        """The body of an error answer."""
+        """The body of an error response."""
         ...
 
 
-class Whole(NamedTuple):
-    """An answer that is not streamed: it goes out once the record says what it has cost."""
+class BufferedResponse(NamedTuple):
+    """A response that is not streamed. It is sent once its cost is recorded."""
 
     content_type: str
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-# What a surface does: gives a whole answer, or streams it by itself and gives None.
-Answers: TypeAlias = "Callable[[HttpCall, Exchange, Engine, Unsettled], Awaitable[Whole | None]]"
+# A surface's handler: it returns a buffered response, or streams the response itself and returns None.
+RequestHandler: TypeAlias = "Callable[[HttpCall, Exchange, Engine, Unsettled], Awaitable[BufferedResponse | None]]"
 
 
-async def run_request(runtime: Runtime, call: HttpCall, surface: str, dialect: ErrorWriter, answer: Answers) -> None:
-    """Runs `answer` and sees to it that the request ends in exactly one way, is settled, and is recorded once."""
+async def run_request(
+    runtime: Runtime, call: HttpCall, surface: str, dialect: ErrorWriter, handle: RequestHandler
+) -> None:
+    """Runs `handle`. The request is responded to, settled and recorded exactly once, whatever happens."""
     exchange = Exchange(surface, call.header(b"traceparent"), call.header(b"tracestate"), call.request_id)
     unsettled = Unsettled()
     runtime.recorder.began(exchange)
@@ -63,24 +65,24 @@ async def run_request(runtime: Runtime, call: HttpCall, surface: str, dialect: E
             try:
                 if runtime.draining:
                     raise Unavailable("The gateway is shutting down", retry_after_s=1.0)
-                whole = await answer(call, exchange, engine, unsettled)
+                response = await handle(call, exchange, engine, unsettled)
             finally:
                 if unsettled.due:
-                    # The headers of what follows, an error's too, say what it has cost.
+                    # The headers of the response, also of an error, contain the cost.
                     engine.prices.settle(exchange, unsettled)
-            if whole is not None:
-                headers = reply_headers(exchange, whole.content_type)
-                headers += whole.headers
-                await call.respond(200, headers, whole.body)
+            if response is not None:
+                headers = reply_headers(exchange, response.content_type)
+                headers += response.headers
+                await call.respond(200, headers, response.body)
         except GatehouseError as error:
-            await _respond_error(call, exchange, dialect, error)
+            await _respond_with_error(call, exchange, dialect, error)
         except asyncio.CancelledError:
-            note_departure(exchange, call.cut_off)
-            if not call.departed:
+            record_disconnect(exchange, call.close_reason)
+            if not call.disconnected:
                 raise
         except Exception:
-            structlog.get_logger().exception("a mistake of ours", request_id=exchange.id)
-            await _respond_error(call, exchange, dialect, InternalFault("Something went wrong in the gateway"))
+            structlog.get_logger().exception("unhandled exception", request_id=exchange.id)
+            await _respond_with_error(call, exchange, dialect, InternalFault("The gateway had an internal error"))
         finally:
             call.unwatch()
             exchange.ended = time.perf_counter()
@@ -97,38 +99,38 @@ async def run_request(runtime: Runtime, call: HttpCall, surface: str, dialect: E
 
 
 async def _await_shared_call(unsettled: Unsettled) -> None:
-    """Its caller has left, and others may read on: what the call takes is known when it is over."""
+    """Waits for a shared call whose caller disconnected: other readers may remain, and its cost is known at its end."""
     pending, unsettled.pending_call = unsettled.pending_call, None
     if pending is not None and not pending.done():
         await asyncio.shield(pending)
 
 
-async def _respond_error(call: HttpCall, exchange: Exchange, dialect: ErrorWriter, error: GatehouseError) -> None:
+async def _respond_with_error(call: HttpCall, exchange: Exchange, dialect: ErrorWriter, error: GatehouseError) -> None:
     status = error.http_status
-    note_error(exchange, error, status)
-    if not call.began:
+    record_error(exchange, error, status)
+    if not call.response_started:
         await call.respond(status, error_headers(exchange, error, status), dialect.write_error(error, exchange.id))
 
 
-def note_error(exchange: Exchange, error: GatehouseError, status: int) -> None:
-    """Writes the error into the record."""
+def record_error(exchange: Exchange, error: GatehouseError, status: int) -> None:
+    """Records the error in the exchange."""
     exchange.status = status
     exchange.error = getattr(error, "kind", "") or error.code
     exchange.error_message = error.message
     exchange.outcome = "refused" if isinstance(error, (RequestError, ContentRefused)) else "error"
 
 
-def note_departure(exchange: Exchange, why: str = "") -> None:
-    """The caller left before the end; or, with `why`, was left, because he did not read."""
+def record_disconnect(exchange: Exchange, reason: str = "") -> None:
+    """Records that the caller disconnected or, with `reason`, that the gateway disconnected a slow reader."""
     exchange.status = exchange.status or CLIENT_CLOSED
     exchange.cancelled = True
     exchange.outcome = "cancelled"
-    if why:
-        exchange.outcome, exchange.error, exchange.error_message = "interrupted", "slow_reader", why
+    if reason:
+        exchange.outcome, exchange.error, exchange.error_message = "interrupted", "slow_reader", reason
 
 
 def reply_headers(exchange: Exchange, content_type: str) -> Headers:
-    """Ids, what answered and how; for an answer whole or streamed, a success or an error."""
+    """The headers of every response: ids, target, cache, limits and cost."""
     request_id = exchange.id.encode("latin-1")
     headers = [
         (b"content-type", content_type.encode("latin-1")),
@@ -146,7 +148,7 @@ def reply_headers(exchange: Exchange, content_type: str) -> Headers:
         headers += _cache_headers(exchange.cache)
     for attempt in exchange.attempts:
         if attempt.losses and attempt.chosen:
-            headers.append((b"x-gatehouse-dropped-params", _written_losses(attempt.losses)))
+            headers.append((b"x-gatehouse-dropped-params", _dropped_param_names(attempt.losses)))
     for kind, allowance in exchange.allowances.items():
         headers += _limit_headers(kind.encode("latin-1"), allowance)
     if exchange.cost is not None:
@@ -154,9 +156,9 @@ def reply_headers(exchange: Exchange, content_type: str) -> Headers:
     return headers
 
 
-def _written_losses(losses: tuple[DroppedParam, ...]) -> bytes:
-    names = [_IN_NAMES.sub("?", loss.field[:LONGEST_LOSS]) for loss in losses[:MOST_LOSSES]]
-    more = ["..."] if len(losses) > MOST_LOSSES else []
+def _dropped_param_names(losses: tuple[DroppedParam, ...]) -> bytes:
+    names = [_NOT_IN_NAMES.sub("?", loss.field[:MAX_PARAM_NAME]) for loss in losses[:MAX_DROPPED_PARAMS]]
+    more = ["..."] if len(losses) > MAX_DROPPED_PARAMS else []
     return ", ".join(dict.fromkeys(names + more)).encode("latin-1")
 
 
@@ -181,21 +183,21 @@ def _cache_headers(note: CacheNote) -> Headers:
 
 
 def stream_headers(exchange: Exchange, content_type: str) -> Headers:
-    """The same for a stream, which no proxy may hold back."""
+    """`reply_headers` for a stream, plus headers that stop proxies from buffering it."""
     headers = reply_headers(exchange, content_type)
     headers += ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
     return headers
 
 
 def error_headers(exchange: Exchange, error: GatehouseError, status: int) -> Headers:
-    """The same for an error, with what the SDKs need to know about trying again."""
+    """`reply_headers` for an error, plus the retry headers that SDKs read."""
     headers = reply_headers(exchange, "application/json")
     wait = error.retry_after_s
     if wait is None and status == 503:
         wait = 1.0
     if wait is not None and status in (429, 503):
-        headers.append((b"retry-after", b"%d" % min(LONGEST_RETRY_AFTER_S, max(1, math.ceil(wait)))))
-    headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in error.told]
+        headers.append((b"retry-after", b"%d" % min(MAX_RETRY_AFTER_S, max(1, math.ceil(wait)))))
+    headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in error.headers]
     if error.should_retry is not None:
         headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
     return headers

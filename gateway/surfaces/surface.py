@@ -1,4 +1,4 @@
-"""The seam of the surfaces: each says at which paths it answers, and who answers there."""
+"""The interface of surfaces: each declares its paths and the endpoint of each path."""
 
 from __future__ import annotations
 
@@ -20,59 +20,59 @@ if TYPE_CHECKING:
 
 
 class Vendor(msgspec.Struct, frozen=True):
-    """Whose API it is. Several surfaces may be of one vendor: its chats, its embeddings, its files.
+    """The vendor of an API. Several surfaces may belong to one vendor: chat, embeddings, files.
 
-    `name` stands in an app's `surfaces`, and before the paths (`/openai/v1/...`). `errors` writes them in the vendor's
-    shape, `models` the list of models or, with a name, one of them.
+    `name` is used in an app's `surfaces` and as a path prefix (`/openai/v1/...`). `errors` writes errors in the
+    vendor's format. `models` returns the list of models or, given a name, one model.
     """
 
     name: str
     title: str
     errors: ErrorWriter
     models: Callable[[list[str], str | None], dict[str, Any]]
-    instead: str
-    """Where its chats go: said to whoever asks for what is not served."""
+    chat_endpoint: str
+    """The chat endpoint that an error suggests when a caller requests an endpoint that is not served."""
     header: bytes = b""
-    """What its SDKs always send and others never do: it tells whose a path is that several vendors have."""
+    """A header that only this vendor's SDKs send: it decides the vendor of a path that several vendors share."""
     key_headers: tuple[bytes, ...] = ()
-    """Where its SDKs put a key, if not into `authorization`."""
+    """Headers that carry the key in this vendor's SDKs, besides `authorization`."""
     versions: tuple[str, ...] = ()
-    """Of its API beside `v1`, the usual one first."""
-    rooted: tuple[str, ...] = ()
-    """What stands right below its name, without a version; a name of a model follows."""
+    """API versions besides `v1`, the most common one first."""
+    unversioned: tuple[str, ...] = ()
+    """Path segments that follow the vendor's name without a version; a model's name comes next."""
     verbs: tuple[str, ...] = ()
-    """What may follow a model's name behind a colon."""
-    lent: bool = False
-    """Whether others serve its API below a version of their own, such as `/v1beta/openai`."""
-    unserved: str = ""
-    """Of the vendor's reference: what its SDKs call and nothing here answers. A path, or all below it."""
+    """Verbs that may follow a model's name after a colon."""
+    has_other_hosts: bool = False
+    """Whether other vendors serve this API under a version of their own, such as `/v1beta/openai`."""
+    unserved_paths: str = ""
+    """Paths of the vendor's API that the gateway does not serve, separated by blanks. Each includes its subpaths."""
 
     @property
     def version(self) -> str:
-        """The version of a path that leaves it out."""
+        """The default version for a path without one."""
         return self.versions[0] if self.versions else "v1"
 
 
 class Vendors:
-    """All vendors whose API is served. The first is meant where nothing tells."""
+    """All vendors whose API is served. The first is the default."""
 
     def __init__(self, vendors: Iterable[Vendor]) -> None:
         self.by_name: dict[str, Vendor] = {each.name: each for each in vendors}
-        self.of_version = {version: each for each in self.by_name.values() for version in each.versions}
+        self.by_version = {version: each for each in self.by_name.values() for version in each.versions}
         self.first = next(iter(self.by_name.values()))
-        # A vendor that has no header of its own is meant where no other's tells.
-        self._told = [each for each in reversed(self.by_name.values()) if each.header]
+        # A vendor without such a header can only be the default.
+        self._with_header = [each for each in reversed(self.by_name.values()) if each.header]
 
     def __iter__(self) -> Iterator[Vendor]:
         return iter(self.by_name.values())
 
     def calling(self, headers: Mapping[bytes, bytes]) -> Vendor:
-        """Whose SDK sends these headers."""
-        return next((each for each in self._told if each.header in headers), self.first)
+        """The vendor whose SDK sent these headers."""
+        return next((each for each in self._with_header if each.header in headers), self.first)
 
 
 class PathMatch(msgspec.Struct, frozen=True):
-    """A request whose path a pattern matches. `values` are its parts by name, as they are meant (`%20` is a blank)."""
+    """A request whose path matches a pattern. `values` maps part names to percent-decoded text."""
 
     method: str
     path: str
@@ -80,7 +80,7 @@ class PathMatch(msgspec.Struct, frozen=True):
 
 
 class FixedPath(msgspec.Struct, frozen=True):
-    """A path in which nothing varies, and its method."""
+    """A path without variable parts, and its method."""
 
     path: str
     endpoint: Endpoint
@@ -88,25 +88,26 @@ class FixedPath(msgspec.Struct, frozen=True):
 
 
 class PathPattern(msgspec.Struct, frozen=True):
-    """Paths in which something varies.
+    """Paths with variable parts.
 
-    `path` is a regular expression in which `{name}` stands for a part: what `parts` says of it, else one segment. Other
-    methods than `methods` are refused; without any, `find` looks itself. `find` gives None for a path that is none of
-    the surface's after all, and may raise a `RequestError`. `alone`: it is not served below the vendor's name as well.
+    `path` is a regular expression in which `{name}` is a part: the expression in `parts`, else one segment. Methods
+    other than `methods` are refused; if `methods` is empty, `find` checks the method itself. `find` returns None if the
+    path does not belong to the surface, and may raise a `RequestError`. `vendor_prefix` says whether the path is also
+    served under the vendor's name.
     """
 
     path: str
     find: Callable[[PathMatch], Endpoint | None]
     methods: tuple[str, ...] = ("POST",)
     parts: Mapping[str, str] = {}
-    alone: bool = False
+    vendor_prefix: bool = True
 
 
 Route: TypeAlias = FixedPath | PathPattern
 
 
 class SurfaceParts(msgspec.Struct, frozen=True):
-    """What a surface is made with."""
+    """The arguments of a surface's constructor."""
 
     runtime: Runtime
     bodies: BodyReader
@@ -114,21 +115,21 @@ class SurfaceParts(msgspec.Struct, frozen=True):
 
 
 class Surface(Protocol):
-    """One way to ask the gateway."""
+    """A group of HTTP endpoints of the gateway."""
 
     vendor: Vendor | None
-    """Whose API it is; None for what is Gatehouse's own."""
-    meant: ClassVar[Mapping[str, str]] = {}
-    """Ends of paths that are near to one of its own, and how that one is spelled."""
+    """The vendor of the API; None for Gatehouse's own API."""
+    similar_paths: ClassVar[Mapping[str, str]] = {}
+    """Path endings that resemble one of its own paths, each with the endpoint to suggest."""
 
     def __init__(self, parts: SurfaceParts) -> None: ...
 
     def routes(self) -> Sequence[Route]:
-        """Its paths, once, when the process starts."""
+        """Its paths. Called once, when the process starts."""
         ...
 
 
 def wrong_method(path: str, methods: Sequence[str]) -> WrongMethod:
-    """What is said to whoever calls a path that takes other methods."""
+    """The error for a request whose path does not support its method."""
     allow = ", ".join(f"{each}, HEAD" if each == "GET" else each for each in methods)
-    return WrongMethod(f"{path[:200]} takes {allow}", allow=allow)
+    return WrongMethod(f"{path[:200]} supports only {allow}", allow=allow)

@@ -1,6 +1,6 @@
-"""Counting tokens without a model: Anthropic's `count_tokens`, Gemini's `:countTokens`.
+"""Token counts without a model call: Anthropic's `count_tokens`, Gemini's `:countTokens`.
 
-The count is an estimate, within about a fifth of the vendors' own; the header `x-gatehouse-estimated` says so.
+The count is an estimate, within about 20 % of the vendors' own. The header `x-gatehouse-estimated` marks it.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contract.prompt_tokens import prompt_tokens
-from gateway.surfaces.bodies import bounded
-from gateway.surfaces.request import Whole, run_request
+from gateway.surfaces.bodies import check_part_count
+from gateway.surfaces.request import BufferedResponse, run_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class TokenSurface:
-    """One endpoint."""
+    """One endpoint that counts tokens."""
 
     def __init__(
         self, parts: SurfaceParts, vendor: Vendor, dialect: Dialect, surface: str, write: Callable[[int], bytes]
@@ -41,21 +41,21 @@ class TokenSurface:
         """Answers one HTTP request."""
         call.vendor = self._vendor
 
-        def counted(body: bytes) -> tuple[str, int]:
-            request = bounded(read(body), self._dialect.turns)
+        def count(body: bytes) -> tuple[str, int]:
+            request = check_part_count(read(body), self._dialect.turns)
             return request.model, prompt_tokens(request)
 
-        async def answer(call: HttpCall, exchange: Exchange, engine: Engine, _: Unsettled) -> Whole:
+        async def answer(call: HttpCall, exchange: Exchange, engine: Engine, _: Unsettled) -> BufferedResponse:
             exchange.config = engine.digest
-            await engine.pipeline.identify(call.shown(), exchange)
-            # None of them changes the count, which is an estimate.
+            await engine.pipeline.identify(call.credentials(), exchange)
+            # Validates the header only: no beta changes the estimate.
             call.betas()
             data = await self._bodies.receive(call, exchange, engine.max_body)
-            model, tokens = await self._bodies.read(exchange, data, counted)
+            model, tokens = await self._bodies.read(exchange, data, count)
             engine.pipeline.route_of(model, exchange)
             body = self._write(tokens)
             exchange.status = 200
             exchange.outcome = "ok"
-            return Whole("application/json", body, ((b"x-gatehouse-estimated", b"true"),))
+            return BufferedResponse("application/json", body, ((b"x-gatehouse-estimated", b"true"),))
 
         await run_request(self._runtime, call, self._surface, self._dialect, answer)

@@ -1,1 +1,1 @@
-"""The forms that an answer can be asked to have, and how to mend one that almost has it."""
+"""The formats that an answer can be required to have, and repairs for answers that almost have it."""

@@ -1,1 +1,1 @@
-"""Guardrails that need the whole answer: its form, its completeness, its grounds, and what another model says of it."""
+"""Guardrails that need the complete answer: format, completeness, groundedness, consistency, and a judge model."""

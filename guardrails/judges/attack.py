@@ -1,4 +1,4 @@
-"""Whether a text is an attack on the model that will read it, in the judgement of another model."""
+"""Lets a model decide whether a text is a prompt injection."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _MAX_CHARACTERS = 12_000
 
 
 class AttackJudge:
-    """Asks `model`. What it sees is masked, as everything is."""
+    """Calls `model` with masked text."""
 
     def __init__(self, model: str) -> None:
         self._model = model
 
     async def is_attack(self, text: str, again: AskAgain) -> bool:
-        """Raises `JudgeSilent`, and what the model's targets raise."""
+        """Whether the text is an attack. Raises `JudgeSilent` and the errors of the model's targets."""
         mark = f"=== {abs(hash(text)) % 10**12} ==="
         if len(text) > _MAX_CHARACTERS:
             half = _MAX_CHARACTERS // 2
@@ -47,7 +47,7 @@ class AttackJudge:
             held = await hold(reply)
         finally:
             await reply.close()
-        match = _VERDICT.search(next((words for words, _, _ in held.texts().values()), ""))
+        match = _VERDICT.search(next((text for text, _, _ in held.texts().values()), ""))
         try:
             verdict = json.loads(match[0]) if match is not None else None
         except json.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""Whether an answer says anything, and says it to the end."""
+"""Checks that an answer is neither empty nor cut off."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class CompleteConfig(AnswerGuardrail):
-    """The answer must not be empty or cut off."""
+    """The answer must be neither empty nor cut off."""
 
     kind: Literal["complete"] = Field(description="The answer is neither empty nor cut off.")
     then: Then = Field(default=("retry 1", "flag"), description="What to try, in order.")
@@ -28,7 +28,7 @@ class CompleteConfig(AnswerGuardrail):
 
 
 class CompleteJudge:
-    """Whether an answer says anything, and says it to the end."""
+    """Checks that an answer is neither empty nor cut off."""
 
     name = "complete"
 

@@ -1,7 +1,7 @@
-"""Whether an answer's sentences stand in the passages that it was given: how many of their words, numbers and names do.
+"""Checks whether the retrieved passages support an answer's sentences, by overlap of words, numbers and names.
 
-The features are counted per sentence against all passages together; a logistic regression over them was trained on the
-BEGIN benchmark's development set (Dziri et al., 2022; `training/grounds.py`). No language model is asked.
+The features are computed per sentence against all passages; a logistic regression over them was trained on the
+development set of the BEGIN benchmark (Dziri et al., 2022; `training/grounds.py`). No language model is called.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ _STOP = frozenset({
     "very", "really", "about", "into", "out", "up", "down", "over", "more", "most", "some", "any", "all", "each",
     "both", "don't", "yes", "well", "oh", "ok", "know", "think", "like", "one",
 })  # fmt: skip
-# Runs are taken whole or not at all, so that a line of dots is read once.
+# Possessive quantifiers prevent backtracking on a line of dots.
 SENTENCE = re.compile(r"(?:[^.!?\n]++|(?<![.!?])[.!?]++(?!\s|\Z))+[.!?]*")
 _TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _ENDINGS = ("ingly", "edly", "ing", "ed", "ies", "es", "s", "ly")
-LEAST_WORDS = 3
-# Passages beyond this are no context that a model was given.
-LONGEST = 2_000_000
-_LONGEST_SENTENCE = 2000
+MIN_WORDS = 3
+# The maximum length of all passages; no model accepts a longer context.
+MAX_CHARACTERS = 2_000_000
+_MAX_SENTENCE = 2000
 _BATCH = 50
 
 
 def stems(text: str) -> list[str]:
-    """The words of a text without their commonest endings."""
+    """The words of a text without common endings."""
     return [_stem(match[0].casefold()) for match in _TOKEN.finditer(text)]
 
 
@@ -60,7 +60,7 @@ def _stem(word: str) -> str:
 
 
 class Grounds:
-    """What sentences may rest on."""
+    """The text that may support sentences."""
 
     def __init__(self, text: str) -> None:
         self._words = stems(text)
@@ -70,10 +70,10 @@ class Grounds:
         self._numbers = frozenset(re.findall(r"\d+", text))
 
     def features(self, sentence: str) -> list[float] | None:
-        """Numbers about one sentence; None for one that says too little to be judged."""
+        """The features of one sentence; None if it is too short to be judged."""
         words = stems(sentence)
         content = [word for word in words if word not in _STOP and len(word) > 1]
-        if len(content) < LEAST_WORDS:
+        if len(content) < MIN_WORDS:
             return None
         new = sum(word not in self._known for word in content)
         covered = 1.0 - new / len(content)
@@ -98,26 +98,28 @@ class Grounds:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences and lines of a text, none longer than `_LONGEST_SENTENCE`."""
+    """The sentences and lines of a text, none longer than `_MAX_SENTENCE`."""
     return [
         piece
         for match in SENTENCE.finditer(text)
-        for place in range(0, len(match[0]), _LONGEST_SENTENCE)
-        if (piece := match[0][place : place + _LONGEST_SENTENCE].strip())
+        for place in range(0, len(match[0]), _MAX_SENTENCE)
+        if (piece := match[0][place : place + _MAX_SENTENCE].strip())
     ]
 
 
 def batches(text: str) -> Iterator[list[str]]:
-    """The sentences of a text, so many at a time as are judged in one piece of work."""
+    """The sentences of a text in batches for the thread pool."""
     left = sentences(text)
     yield from (left[place : place + _BATCH] for place in range(0, len(left), _BATCH))
 
 
 class GroundedConfig(AnswerGuardrail):
-    """Every statement of the answer must stand in the passages that were retrieved for it."""
+    """The retrieved passages must support every statement of the answer."""
 
     kind: Literal["grounded"] = Field(description="Statements that the retrieved passages don't support.")
-    threshold: Number = Field(default=0.5, ge=0, le=1, description="How likely a statement must be to be supported.")
+    threshold: Number = Field(
+        default=0.5, ge=0, le=1, description="The minimum probability that a statement is supported."
+    )
     steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "race", "model", "block", "say", "human"})
     then: Then = Field(default=("retry 1", "flag"), description="What to try, in order.")
 
@@ -127,14 +129,14 @@ class GroundedConfig(AnswerGuardrail):
 
 
 class GroundedJudge:
-    """Finds sentences that none of the passages supports. Without passages there is nothing to judge by."""
+    """Finds sentences that no passage supports. An answer without passages passes."""
 
     name = "grounded"
 
     def __init__(self, threshold: float, model: LinearClassifier | None = None, pool: WorkPool | None = None) -> None:
-        """A sentence that is less likely than `threshold` to be supported is a problem.
+        """`threshold` is the minimum probability that a sentence is supported.
 
-        `pool` has the threads in which answers are compared.
+        `pool` provides the threads that compare answers.
         """
         self._pool = pool or WorkPool("judging")
         self._threshold = threshold
@@ -147,7 +149,7 @@ class GroundedJudge:
         passages = [passage.text for message in request.messages for passage in read_blocks(message.text)[0]]
         if not passages or not text.strip():
             return Judgement()
-        grounds = await self._pool.run(caller, Grounds, "\n".join(passages)[:LONGEST])
+        grounds = await self._pool.run(caller, Grounds, "\n".join(passages)[:MAX_CHARACTERS])
         unsupported = judged = 0
         for part in batches(text):
             counted = await self._pool.run(caller, self._count, grounds, part)
@@ -157,5 +159,5 @@ class GroundedJudge:
         return Judgement(f"{unsupported} of its {judged} statements are not in the passages; say only what they say")
 
     def _count(self, grounds: Grounds, part: list[str]) -> tuple[int, int]:
-        features = [found for sentence in part if (found := grounds.features(sentence)) is not None]
-        return sum(self._model.score(each) < self._threshold for each in features), len(features)
+        rows = [features for sentence in part if (features := grounds.features(sentence)) is not None]
+        return sum(self._model.score(row) < self._threshold for row in rows), len(rows)

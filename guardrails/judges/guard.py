@@ -1,4 +1,4 @@
-"""A guardrail that needs the whole answer: checks it, and works through what its YAML says when it is not right."""
+"""A guardrail for complete answers: judges an answer and applies the configured steps if it has a problem."""
 
 from __future__ import annotations
 
@@ -26,48 +26,48 @@ if TYPE_CHECKING:
     from guardrails.checks import AnswerCheck
     from guardrails.verdict import Policy
 
-# Ends of an answer that is not whole.
+# The finish reasons of an incomplete answer.
 CUT_OFF: frozenset[FinishReason] = frozenset({"length", "context_window", "pause", "content_filter", "malformed"})
 MAX_HELD_CHARACTERS = 4_000_000
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """What a judge says of one answer: `problem` empty when it may pass; `repaired` its text as it should have been."""
+    """A judge's result for one answer: `problem` is empty if it passes; `repaired` is the corrected text, if any."""
 
     problem: str = ""
     repaired: str = ""
 
 
 class Judge(Protocol):
-    """Judges whole answers."""
+    """Judges complete answers."""
 
     name: str
 
     async def judge(
         self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: AskAgain, caller: str = ""
     ) -> Judgement:
-        """`calls`: the answer calls tools as well. `again` asks a model, for judges that do.
+        """`calls`: the answer also calls tools. `again` calls a model, for judges that use one.
 
-        `caller` is whose turn long work takes.
+        Long work is queued as `caller`.
         """
         ...
 
 
 class HeldAnswer:
-    """A whole answer, held back until it has been judged. Implements `contract.reply.Reply`."""
+    """A complete answer, held back until it has been judged. Implements `contract.reply.Reply`."""
 
     def __init__(self, reply: Reply, deltas: list[Delta]) -> None:
         self.dialect = reply.dialect
         self.streamed = reply.streamed
         self._reply = reply
         self._deltas = deltas
-        self._told = False
+        self._sent = False
 
     async def next(self) -> list[Delta] | None:
         """See `Reply.next`."""
-        if self._told:
+        if self._sent:
             return None
-        self._told = True
+        self._sent = True
         return self._deltas or None
 
     async def close(self) -> None:
@@ -75,57 +75,57 @@ class HeldAnswer:
         await self._reply.close()
 
     def texts(self) -> dict[int, tuple[str, FinishReason, bool]]:
-        """Of each choice its words, its end and whether it calls tools."""
-        words: dict[int, list[str]] = {}
+        """For each choice its text, its finish reason, and whether it calls tools."""
+        parts: dict[int, list[str]] = {}
         ends: dict[int, FinishReason] = {}
         calls: set[int] = set()
         for piece in (piece for delta in self._deltas for piece in delta.choices):
-            words.setdefault(piece.index, []).append(piece.text)
+            parts.setdefault(piece.index, []).append(piece.text)
             ends[piece.index] = piece.finish or ends.get(piece.index, "")
             if piece.tool_calls:
                 calls.add(piece.index)
-        return {index: ("".join(parts), ends[index], index in calls) for index, parts in words.items()}
+        return {index: ("".join(texts), ends[index], index in calls) for index, texts in parts.items()}
 
     def with_texts(self, texts: dict[int, str]) -> HeldAnswer:
-        """The same answer with other words in some choices: all in the first delta that had some."""
-        told: set[int] = set()
+        """The same answer with other texts for some choices, each in the first delta that had text."""
+        replaced: set[int] = set()
         deltas = []
         for delta in self._deltas:
             pieces = []
             for piece in delta.choices:
                 if piece.index in texts and piece.text:
-                    text = "" if piece.index in told else texts[piece.index]
-                    told.add(piece.index)
-                    # What was said of the words that stood here can't be said of others.
+                    text = "" if piece.index in replaced else texts[piece.index]
+                    replaced.add(piece.index)
+                    # Log probabilities and citations of the old text do not apply to the new one.
                     pieces.append(msgspec.structs.replace(piece, text=text, logprobs=(), citations=()))
                 elif piece.index in texts and piece.citations:
                     pieces.append(msgspec.structs.replace(piece, citations=()))
                 else:
                     pieces.append(piece)
             deltas.append(msgspec.structs.replace(delta, choices=tuple(pieces), raw=b""))
-        missing = [ChoiceDelta(index, text) for index, text in texts.items() if index not in told]
+        missing = [ChoiceDelta(index, text) for index, text in texts.items() if index not in replaced]
         if missing:
             deltas.insert(0, Delta(tuple(missing)))
-        mended = HeldAnswer(self._reply, deltas)
-        # Not the provider's bytes any more: every writer is to write it anew.
-        mended.dialect = OWN_DIALECT
-        return mended
+        changed = HeldAnswer(self._reply, deltas)
+        # The provider's raw bytes no longer apply: every writer must serialise the deltas.
+        changed.dialect = OWN_DIALECT
+        return changed
 
 
 async def hold(reply: Reply) -> HeldAnswer:
-    """The whole of a reply. Raises what the reply raises, and `GatehouseError` for an answer beyond all bounds."""
+    """Reads a complete reply. Raises the reply's errors, and `GatehouseError` for an answer that is too long."""
     deltas: list[Delta] = []
     size = 0
     while (batch := await reply.next()) is not None:
         deltas += batch
         size += sum(len(piece.text) for delta in batch for piece in delta.choices)
         if size > MAX_HELD_CHARACTERS:
-            raise GuardrailBroken("The answer is too long to be checked as a whole")
+            raise GuardrailBroken("The answer is too long for a check of the complete answer")
     return HeldAnswer(reply, deltas)
 
 
 class AnswerGuardrail(Guardrail):
-    """What a guardrail that needs the whole answer has: a kind names its options and gives its judge."""
+    """The base class of guardrails for complete answers: a kind declares its options and builds its judge."""
 
     sides: ClassVar[frozenset[str]] = frozenset({"output"})
     steps: ClassVar[frozenset[str]] = frozenset({"flag", "repair", "retry", "race", "model", "block", "say", "human"})
@@ -136,7 +136,7 @@ class AnswerGuardrail(Guardrail):
     )
 
     def judge_of(self, parts: GuardrailParts) -> Judge:
-        """What judges answers. Raises `ValueError`."""
+        """Builds the judge. Raises `ValueError`."""
         raise NotImplementedError(f"{type(self).__name__} has no judge")
 
     def holds_back(self, side: Side) -> str:
@@ -152,7 +152,7 @@ class AnswerGuard:
     """Implements `guardrails.checks.AnswerCheck`."""
 
     def __init__(self, judge: Judge, policy: Policy, steps: Sequence[Step]) -> None:
-        """`steps` in the order in which they are tried: (`retry`, `1`), (`block`, ``), ..."""
+        """`steps` in the order to try: (`retry`, `1`), (`block`, ``), ..."""
         self.policy = policy
         self._judge = judge
         self._steps = tuple(steps)
@@ -170,8 +170,8 @@ class AnswerGuard:
             if name == "flag":
                 return held
             if name == "repair":
-                if (mended := _repaired(held, judgements)) is not None:
-                    return mended
+                if (repaired := _repaired(held, judgements)) is not None:
+                    return repaired
             elif name in ("retry", "race", "model"):
                 better = await self._ask_again(name, argument, request, judgements, exchange, again)
                 if better is not None:
@@ -183,13 +183,13 @@ class AnswerGuard:
                 await reply.close()
                 human = name == "human"
                 return StockReply(self.policy.hand_over(exchange, self._judge.name) if human else argument, request)
-        # Nothing that was tried helped, and nothing says to block: what there is goes on, flagged.
+        # No step helped and none blocks: pass the answer on, flagged.
         return held
 
     async def _held(
         self, request: ChatRequest, reply: Reply, exchange: Exchange, again: AskAgain
     ) -> tuple[HeldAnswer, dict[int, Judgement]]:
-        """The whole reply and what is to be said of each choice; nothing of one that passes unchecked."""
+        """Reads the complete reply and judges each choice; no judgements if the judge failed and fails open."""
         held = await hold(reply)
         answered = exchange.target
         try:
@@ -204,7 +204,7 @@ class AnswerGuard:
             self.policy.failed(error, "output", exchange)
             return held, {}
         finally:
-            # A model that judges is called like one that answers, but has not answered.
+            # A call to the judge model changes the target, but the target of the answer must be reported.
             exchange.target = answered
         return held, judgements
 
@@ -217,24 +217,24 @@ class AnswerGuard:
         exchange: Exchange,
         again: AskAgain,
     ) -> HeldAnswer | None:
-        """An answer that passes, or None. `retry` tells the reason and asks up to N times, `race` N at once."""
-        told = _with_reason(request, _problem(judgements))
+        """Returns a new answer that passes, or None. `retry` makes up to N calls in sequence, `race` N at once."""
+        new_request = _with_reason(request, _problem(judgements))
         if name == "race":
-            return await self._first_good(await self._all(told, int(argument), exchange, again))
+            return await self._first_good(await self._all(new_request, int(argument), exchange, again))
         for _ in range(int(argument) if name == "retry" else 1):
-            reply = await again(told, argument if name == "model" else "")
+            reply = await again(new_request, argument if name == "model" else "")
             try:
-                held, found = await self._held(told, reply, exchange, again)
+                held, new_judgements = await self._held(new_request, reply, exchange, again)
             except BaseException:
                 await reply.close()
                 raise
-            if not _problem(found):
+            if not _problem(new_judgements):
                 return held
-            mended = _repaired(held, found) if ("repair", "") in self._steps else None
-            if mended is not None:
-                return mended
+            repaired = _repaired(held, new_judgements) if ("repair", "") in self._steps else None
+            if repaired is not None:
+                return repaired
             await reply.close()
-            told = _with_reason(request, _problem(found))
+            new_request = _with_reason(request, _problem(new_judgements))
         return None
 
     async def _all(
@@ -256,7 +256,7 @@ class AnswerGuard:
 
     @staticmethod
     async def _first_good(answers: list[tuple[HeldAnswer, dict[int, Judgement]]]) -> HeldAnswer | None:
-        good = next((held for held, found in answers if not _problem(found)), None)
+        good = next((held for held, judgements in answers if not _problem(judgements)), None)
         for held, _ in answers:
             if held is not good:
                 await held.close()
@@ -273,14 +273,14 @@ def _problem(judgements: dict[int, Judgement]) -> str:
 
 
 def _repaired(held: HeldAnswer, judgements: dict[int, Judgement]) -> HeldAnswer | None:
-    """The answer with every choice mended; None if one can't be."""
+    """The answer with every choice repaired; None if one can't be repaired."""
     if any(each.problem and not each.repaired for each in judgements.values()):
         return None
     return held.with_texts({index: each.repaired for index, each in judgements.items() if each.problem})
 
 
 def _with_reason(request: ChatRequest, problem: str) -> ChatRequest:
-    """The request with why the last answer would not do."""
+    """The request with a message that states the problem of the last answer."""
     reason = Message(
         "user", (Text(f"Your last answer can't be used: {problem}. Answer again, and only so that it can."),)
     )

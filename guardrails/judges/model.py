@@ -1,4 +1,4 @@
-"""An answer judged by another model, by a rubric in words."""
+"""Lets a model judge an answer by a rubric."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _LAST_MESSAGES = 6
 
 
 class JudgeConfig(AnswerGuardrail):
-    """The answer must keep to a rubric, in the judgement of a model."""
+    """A model judges whether the answer follows a rubric."""
 
-    kind: Literal["judge"] = Field(description="A rubric, in the judgement of a model.")
+    kind: Literal["judge"] = Field(description="A rubric that a model applies.")
     model: Annotated[str, Ref("models", "model")] = Field(description="The model that judges.", examples=["judge"])
-    rubric: str = Field(min_length=1, description="What an answer must keep to, in words.")
+    rubric: str = Field(min_length=1, description="The rules for answers, as text.")
     timeout: Duration = Field(default=20.0, description="How long it may take.")
     then: Then = Field(default=("retry 1", "block"), description="What to try, in order.")
 
@@ -44,11 +44,11 @@ class JudgeConfig(AnswerGuardrail):
 
 
 class JudgeSilent(Exception):
-    """The judging model gave no verdict that can be read."""
+    """The judge model returned no valid verdict."""
 
 
 class ModelJudge:
-    """Asks `model` whether an answer keeps to `rubric`. What it sees is masked, as everything is."""
+    """Calls `model` with masked text to check whether an answer follows `rubric`."""
 
     name = "judge"
 
@@ -59,7 +59,7 @@ class ModelJudge:
     async def judge(
         self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: AskAgain, caller: str = ""
     ) -> Judgement:
-        """See `Judge.judge`. Raises `JudgeSilent`, and what the model's targets raise."""
+        """See `Judge.judge`. Raises `JudgeSilent` and the errors of the model's targets."""
         if calls and not text.strip():
             return Judgement()
         reply = await again(self._question(request, text), self._model, masked=True)
@@ -67,8 +67,8 @@ class ModelJudge:
             held = await hold(reply)
         finally:
             await reply.close()
-        said = next((words for words, _, _ in held.texts().values()), "")
-        match = _VERDICT.search(said)
+        answer = next((content for content, _, _ in held.texts().values()), "")
+        match = _VERDICT.search(answer)
         try:
             verdict = json.loads(match[0]) if match is not None else None
         except json.JSONDecodeError:
@@ -80,9 +80,9 @@ class ModelJudge:
         )
 
     def _question(self, request: ChatRequest, text: str) -> ChatRequest:
-        told = [f"{each.role}: {each.text}" for each in request.messages[-_LAST_MESSAGES:] if each.text]
+        turns = [f"{each.role}: {each.text}" for each in request.messages[-_LAST_MESSAGES:] if each.text]
         mark = f"=== {abs(hash(text)) % 10**12} ==="
-        data = f"{mark}\n" + "\n".join(told)[-_MAX_CHARACTERS:] + f"\n{mark}\nanswer: {text[:_MAX_CHARACTERS]}\n{mark}"
+        data = f"{mark}\n" + "\n".join(turns)[-_MAX_CHARACTERS:] + f"\n{mark}\nanswer: {text[:_MAX_CHARACTERS]}\n{mark}"
         return ChatRequest(
             dialect=request.dialect,
             model=request.model,

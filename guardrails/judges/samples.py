@@ -1,7 +1,7 @@
-"""Whether a model says the same when it is asked again: what it makes up, it makes up anew each time.
+"""Checks whether a model gives consistent answers: made-up statements differ from sample to sample.
 
-After SelfCheckGPT (Manakul et al., 2023): each statement is looked up in other samples of the same model, here by the
-overlap model that also judges grounds. Short answers are compared as they are.
+Follows SelfCheckGPT (Manakul et al., 2023): each statement is compared with other samples of the same model, here with
+the overlap model of `grounds`. Short answers are compared as texts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from config.struct import Number, Whole
 from config.units import Duration, Percentage
 from contract.work import WorkPool
 from guardrails.component import GuardrailParts
-from guardrails.judges.grounds import LONGEST, Grounds, batches
+from guardrails.judges.grounds import MAX_CHARACTERS, Grounds, batches
 from guardrails.judges.guard import AnswerGuardrail, Judgement, hold
 from guardrails.linear import LinearClassifier, load_classifier
 
@@ -27,17 +27,19 @@ if TYPE_CHECKING:
     from contract.guards import AskAgain
     from contract.messages import ChatRequest
 
-LEAST_COVERED = 0.5
+MIN_COVERED = 0.5
 _LETTERS = re.compile(r"\w+")
 
 
 class ConsistentConfig(AnswerGuardrail):
-    """The model must say the same when it is asked again."""
+    """The model must give consistent answers when it is called several times."""
 
-    kind: Literal["consistent"] = Field(description="Statements that differ each time the model is asked.")
-    samples: Whole = Field(default=2, ge=1, le=8, description="How many more answers to ask for; each costs a call.")
+    kind: Literal["consistent"] = Field(description="Statements that differ between samples of the model.")
+    samples: Whole = Field(default=2, ge=1, le=8, description="How many more answers to request; each costs a call.")
     share: Percentage = Field(default=0.5, description="The share of samples that must support a statement.")
-    threshold: Number = Field(default=0.5, ge=0, le=1, description="How likely a statement must be to be supported.")
+    threshold: Number = Field(
+        default=0.5, ge=0, le=1, description="The minimum probability that a statement is supported."
+    )
     timeout: Duration = Field(default=30.0, description="How long it may take.")
     steps: ClassVar[frozenset[str]] = frozenset({"flag", "retry", "race", "model", "block", "say", "human"})
     then: Then = Field(default=("flag",), description="What to try, in order.")
@@ -48,7 +50,7 @@ class ConsistentConfig(AnswerGuardrail):
 
 
 class SamplesJudge:
-    """Asks for `count` more answers and compares. A statement that fewer than `share` of them support is a problem."""
+    """Requests `count` more answers. A statement that less than `share` of them support is a problem."""
 
     name = "inconsistent"
 
@@ -60,9 +62,9 @@ class SamplesJudge:
         model: LinearClassifier | None = None,
         pool: WorkPool | None = None,
     ) -> None:
-        """`threshold`: how likely a statement must be to be supported by a sample.
+        """`threshold`: the minimum probability that a sample supports a statement.
 
-        `pool` has the threads in which answers are compared.
+        `pool` provides the threads that compare answers.
         """
         self._pool = pool or WorkPool("judging")
         self._count = count
@@ -73,14 +75,14 @@ class SamplesJudge:
     async def judge(
         self, text: str, finish: FinishReason, *, calls: bool, request: ChatRequest, again: AskAgain, caller: str = ""
     ) -> Judgement:
-        """See `Judge.judge`. Raises what the model's targets raise."""
+        """See `Judge.judge`. Raises the errors of the model's targets."""
         if calls or not text.strip():
             return Judgement()
-        # Cold samples are all alike and tell nothing.
+        # Samples at a low temperature would all be equal.
         warm = 1.0 if request.temperature is not None and request.temperature < 1.0 else request.temperature
-        asked = msgspec.structs.replace(request, temperature=warm, n=None, stream=False, seed=None, logprobs=None)
-        samples = await asyncio.gather(*[self._sample(asked, again) for _ in range(self._count)])
-        grounds = [await self._pool.run(caller, Grounds, sample[:LONGEST]) for sample in samples]
+        sampled = msgspec.structs.replace(request, temperature=warm, n=None, stream=False, seed=None, logprobs=None)
+        samples = await asyncio.gather(*[self._sample(sampled, again) for _ in range(self._count)])
+        grounds = [await self._pool.run(caller, Grounds, sample[:MAX_CHARACTERS]) for sample in samples]
         unsupported = judged = 0
         for part in batches(text):
             counted = await self._pool.run(caller, self._compare, part, grounds)
@@ -101,23 +103,23 @@ class SamplesJudge:
             held = await hold(reply)
         finally:
             await reply.close()
-        return next((words for words, _, _ in held.texts().values()), "")
+        return next((text for text, _, _ in held.texts().values()), "")
 
     def _compare(self, part: list[str], grounds: list[Grounds]) -> tuple[int, int]:
         unsupported = judged = 0
         for sentence in part:
             features = [each.features(sentence) for each in grounds]
-            known = [each for each in features if each is not None]
-            if known:
+            comparable = [each for each in features if each is not None]
+            if comparable:
                 judged += 1
-                supported = sum(self._supports(each) for each in known)
-                unsupported += supported < self._share * len(known)
+                supported = sum(self._supports(each) for each in comparable)
+                unsupported += supported < self._share * len(comparable)
         return unsupported, judged
 
     def _supports(self, features: list[float]) -> bool:
-        # Samples are of one cast: another number, or half of the words gone, is another statement.
+        # Samples are worded alike, so another number or half of the words missing means another statement.
         covered, strange_number = features[0], features[5]
-        return covered >= LEAST_COVERED and not strange_number and self._model.score(features) >= self._threshold
+        return covered >= MIN_COVERED and not strange_number and self._model.score(features) >= self._threshold
 
 
 def _plain(text: str) -> list[str]:

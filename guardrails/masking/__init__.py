@@ -1,1 +1,1 @@
-"""Values replaced by tags on the way in, and put back on the way out."""
+"""Replaces personal data in requests with tags, and restores it in answers."""

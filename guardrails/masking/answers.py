@@ -1,4 +1,4 @@
-"""Names and addresses in answers that the caller did not send."""
+"""Finds names and addresses in answers that the caller did not send."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class NamesInAnswers:
     """Implements `guardrails.sentences.SentenceJudge`."""
 
     def __init__(self, search: PersonalSearch) -> None:
-        """`search` looks for what only the tagger finds."""
+        """`search` finds the kinds that need the tagger."""
         self._search = search
 
     async def find(self, text: str, request: ChatRequest, caller: str = "") -> Sequence[Span]:
-        """See `SentenceJudge.find`. Tags stand for what the caller sent, and so does what its texts hold."""
+        """See `SentenceJudge.find`. Skips tags and values that the caller's own texts contain."""
         spans = (await self._search.find([text], caller)).get(text, ())
         if not spans:
             return ()
-        sent = sent_words(request)
+        sent = caller_text(request)
         return [
             span for span in spans if (value := text[span.start : span.end]) not in sent and _TAG.search(value) is None
         ]
 
 
-def sent_words(request: ChatRequest) -> str:
-    """All that the caller said, without what was retrieved for it."""
+def caller_text(request: ChatRequest) -> str:
+    """All texts of the caller, without retrieved passages."""
     texts: list[str] = []
 
     def note(text: str, author: Author) -> str:

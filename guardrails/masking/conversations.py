@@ -1,8 +1,8 @@
-"""The values of conversations that outlive one request: sealed with AES-GCM, forgotten after a time.
+"""Stores the masked values of conversations across requests, encrypted with AES-GCM, for a limited time.
 
-A caller that names its conversation in `x-gatehouse-conversation` need not send it whole: the tags of earlier turns
-are undone in later answers, by any replica that shares the store. What is at rest are rows of sealed values under
-hashed names; the key is the config's, so that who has the store alone has nothing.
+A caller that names its conversation in `x-gatehouse-conversation` need not send earlier turns: any replica that shares
+the store restores their tags in later answers. The store holds encrypted values under hashed names; the key is only in
+the config, so the store alone reveals nothing.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _PREFIX = "gatehouse:masked:"
 
 
 class RowStore(Protocol):
-    """Keeps rows of named bytes for a while."""
+    """Stores rows of named bytes for a limited time."""
 
     async def get(self, row: str) -> Mapping[str, bytes]:
-        """What the row holds; nothing for one that is unknown or has expired. Raises what its server raises."""
+        """Returns the entries of a row; empty if it is unknown or expired. Raises the server's errors."""
         ...
 
     async def add(self, row: str, entries: Mapping[str, bytes], ttl_s: float) -> None:
-        """Adds to what the row holds, and keeps all of it for `ttl_s` from now."""
+        """Adds entries to a row and sets the lifetime of the row to `ttl_s` from now."""
         ...
 
 
@@ -42,7 +42,7 @@ class Conversations:
     """Loads and saves the values of conversations."""
 
     def __init__(self, rows: RowStore, secret: bytes, ttl_s: float) -> None:
-        """`secret` seals; without it nothing can be read."""
+        """`secret` encrypts the values."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         self._rows = rows
@@ -51,12 +51,12 @@ class Conversations:
         self._ttl_s = ttl_s
 
     async def load(self, scope: str) -> dict[str, str]:
-        """Tag names and values. Raises what the store raises, and `InvalidTag` for what another key has sealed."""
+        """Returns values by tag name. Raises the store's errors, and `InvalidTag` for values of another key."""
         row = self._row(scope)
         return {name: self._open(row, name, sealed) for name, sealed in (await self._rows.get(row)).items()}
 
     async def save(self, scope: str, values: Mapping[str, str]) -> None:
-        """Adds values by their tags' names. Raises what the store raises."""
+        """Adds values by tag name. Raises the store's errors."""
         row = self._row(scope)
         await self._rows.add(row, {name: self._seal(row, name, value) for name, value in values.items()}, self._ttl_s)
 
@@ -65,7 +65,7 @@ class Conversations:
 
     def _seal(self, row: str, name: str, value: str) -> bytes:
         nonce = os.urandom(_NONCE_BYTES)
-        # Bound to its place: a sealed value moved to another conversation can't be opened there.
+        # Bind the value to its row and name, so that it can't be decrypted in another conversation.
         return nonce + self._sealer.encrypt(nonce, value.encode("utf-8", "surrogatepass"), f"{row}/{name}".encode())
 
     def _open(self, row: str, name: str, sealed: bytes) -> str:
@@ -74,7 +74,7 @@ class Conversations:
 
 
 class MemoryRows:
-    """Implements `RowStore` in this process, bounded: the least recently used rows go first."""
+    """Implements `RowStore` in memory, with limits; evicts the least recently used rows first."""
 
     def __init__(self, max_rows: int = MAX_CONVERSATIONS, max_bytes: int = MAX_BYTES) -> None:
         self._rows: OrderedDict[str, tuple[float, dict[str, bytes]]] = OrderedDict()
@@ -83,24 +83,24 @@ class MemoryRows:
         self._bytes = 0
 
     async def get(self, row: str) -> Mapping[str, bytes]:
-        """See `KeepsRows.get`."""
-        kept = self._rows.get(row)
-        if kept is None:
+        """See `RowStore.get`."""
+        stored = self._rows.get(row)
+        if stored is None:
             return {}
-        if kept[0] < time.monotonic():
+        if stored[0] < time.monotonic():
             self._drop(row)
             return {}
         self._rows.move_to_end(row)
-        return dict(kept[1])
+        return dict(stored[1])
 
     async def add(self, row: str, entries: Mapping[str, bytes], ttl_s: float) -> None:
-        """See `KeepsRows.add`."""
-        known = dict(await self.get(row))
+        """See `RowStore.add`."""
+        merged = dict(await self.get(row))
         if row in self._rows:
             self._drop(row)
-        known.update(entries)
-        self._rows[row] = (time.monotonic() + ttl_s, known)
-        self._bytes += _size(known)
+        merged.update(entries)
+        self._rows[row] = (time.monotonic() + ttl_s, merged)
+        self._bytes += _size(merged)
         while self._rows and (len(self._rows) > self._max_rows or self._bytes > self._max_bytes):
             self._drop(next(iter(self._rows)))
 
@@ -113,19 +113,19 @@ def _size(entries: Mapping[str, bytes]) -> int:
 
 
 class RedisRows:
-    """Implements `RowStore` in Redis, one hash a row: additions of several replicas at once are all kept."""
+    """Implements `RowStore` in Redis, one hash per row, so that concurrent additions of replicas do not conflict."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def get(self, row: str) -> Mapping[str, bytes]:
-        """See `KeepsRows.get`. Raises `TimeoutError` after 50 ms, and what the server's client raises."""
+        """See `RowStore.get`. Raises `TimeoutError` after 50 ms, and the client's errors."""
         async with asyncio.timeout(REDIS_TIMEOUT_S):
-            kept = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(_PREFIX + row))
-        return {name.decode(): value for name, value in kept.items()}
+            stored = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(_PREFIX + row))
+        return {name.decode(): value for name, value in stored.items()}
 
     async def add(self, row: str, entries: Mapping[str, bytes], ttl_s: float) -> None:
-        """See `KeepsRows.add`. Raises as `get` does."""
+        """See `RowStore.add`. Raises as `get` does."""
         mapping: dict[Any, Any] = dict(entries)
         async with asyncio.timeout(REDIS_TIMEOUT_S), self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(_PREFIX + row, mapping=mapping)

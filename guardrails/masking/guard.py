@@ -1,4 +1,4 @@
-"""Personal data on the way in: masked with tags that are undone in the answer, or blocked, or only noted."""
+"""Handles personal data in requests: masks it with tags that are restored in the answer, blocks, or only flags it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _HINT = Message("system", (Text(_HINT_TEXT),))
 
 
 class PersonalGuard(RequestMasker):
-    """One masking guardrail of a config."""
+    """One configured masking guardrail."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class PersonalGuard(RequestMasker):
         hint: bool,
         conversations: Conversations | None = None,
     ) -> None:
-        """`secret` makes the tags; `tools` may have the values; `hint` tells the model what tags are.
+        """`secret` derives the tags; `tools` receive the real values; `hint` explains tags to the model.
 
-        `conversations` keeps the values of those that callers name.
+        `conversations` stores the values of named conversations.
         """
         self.policy = policy
         self._search = search
@@ -63,23 +63,23 @@ class PersonalGuard(RequestMasker):
         self._conversations = conversations
 
     def masking(self, request: ChatRequest, app: str, *, hint: bool = True) -> Masking:
-        """The masking of one request, with tags of its conversation."""
+        """Starts the masking of one request, with the tags of its conversation."""
         named = f"{app}\0{request.conversation}" if request.conversation else ""
         key = TagKey(self._secret, f"named\0{named}" if named else f"{app}\0{conversation_of(request)}")
         return Masking(self, Vault(key), hint and self._hint, named)
 
-    async def recall(self, scope: str, vault: Vault, stage: Stage, exchange: Exchange) -> None:
-        """What earlier turns of a named conversation masked. Raises `GuardrailBroken`."""
+    async def load_values(self, scope: str, vault: Vault, stage: Stage, exchange: Exchange) -> None:
+        """Loads the values that earlier turns of a named conversation masked. Raises `GuardrailBroken`."""
         if self._conversations is None:
             return
         try:
-            vault.recall(await self._conversations.load(scope))
+            vault.restore(await self._conversations.load(scope))
         except Exception as error:
             self.policy.failed(error, stage, exchange)
 
-    async def keep(self, scope: str, vault: Vault, stage: Stage, exchange: Exchange) -> None:
-        """Keeps what this turn has masked. Raises `GuardrailBroken`."""
-        if self._conversations is None or not (values := vault.unsaved()):
+    async def save_values(self, scope: str, vault: Vault, stage: Stage, exchange: Exchange) -> None:
+        """Saves the values that this turn masked. Raises `GuardrailBroken`."""
+        if self._conversations is None or not (values := vault.take_unsaved()):
             return
         try:
             await self._conversations.save(scope, values)
@@ -87,47 +87,48 @@ class PersonalGuard(RequestMasker):
             self.policy.failed(error, stage, exchange)
 
     def trusts(self, tool: str) -> bool:
-        """Whether that tool gets the values."""
+        """Whether the tool receives the real values."""
         return EVERY_TOOL in self._tools or tool in self._tools
 
     def unmask(self, vault: Vault) -> Unmask:
-        """The filter for one answer."""
+        """The filter that restores values in one answer."""
         return Unmask(vault, self._tools)
 
     @property
     def slicer(self) -> Slicer:
-        """Does what is too long for the event loop."""
+        """Runs work that is too long for the event loop."""
         return self._search.slicer
 
     @property
     def kinds(self) -> frozenset[str]:
-        """What is looked for."""
+        """The kinds of values that it finds."""
         return self._search.kinds
 
     async def spans(self, text: str) -> Sequence[Span]:
-        """All that is looked for in one text, whatever is done about it."""
+        """All spans in a text, whatever action applies to them."""
         return (await self._search.find([text])).get(text, ())
 
     async def find(self, texts: Sequence[str], stage: Stage, exchange: Exchange) -> Mapping[str, Sequence[Span]]:
-        """What is to be masked in each text. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
+        """Returns the spans to mask in each text. Raises `ContentBlocked`, `StockAnswer` or `GuardrailBroken`."""
         try:
             async with asyncio.timeout(self.policy.timeout_s):
-                found = await self._search.find(texts, caller_of(exchange))
+                spans_by_text = await self._search.find(texts, caller_of(exchange))
         except Exception as error:
             self.policy.failed(error, stage, exchange, sum(map(len, texts)))
             return {}
-        if not found:
+        if not spans_by_text:
             return {}
-        self.policy.decide(Counter(span.kind for spans in found.values() for span in spans), stage, exchange)
+        self.policy.decide(Counter(span.kind for spans in spans_by_text.values() for span in spans), stage, exchange)
         if self.policy.shadow:
             return {}
         return {
-            text: [span for span in spans if self.policy.action(span.kind) == "mask"] for text, spans in found.items()
+            text: [span for span in spans if self.policy.action(span.kind) == "mask"]
+            for text, spans in spans_by_text.items()
         }
 
 
 def conversation_of(request: ChatRequest) -> str:
-    """What stays the same from turn to turn of a conversation that is sent whole each time: how it began."""
+    """A digest of how a conversation began, which stays the same when each request repeats the conversation."""
     digest = hashlib.blake2b(digest_size=16)
     for message in request.messages:
         digest.update(message.role.encode() + b"\0" + message.text.encode("utf-8", "surrogatepass") + b"\0")
@@ -137,10 +138,10 @@ def conversation_of(request: ChatRequest) -> str:
 
 
 class Masking:
-    """One request's: its vault, and the texts that have been through it."""
+    """The masking of one request: its vault, and the texts that have been masked."""
 
     def __init__(self, guard: PersonalGuard, vault: Vault, hint: bool, conversation: str = "") -> None:
-        """`conversation` names the one whose earlier values count here too; empty for none."""
+        """`conversation` is the scope of a named conversation, whose earlier values are loaded; empty for none."""
         self.vault = vault
         self._conversation = conversation
         self._guard = guard
@@ -151,34 +152,34 @@ class Masking:
     async def check(
         self, request: ChatRequest, exchange: Exchange, stage: Stage = "input", again: AskAgain | None = None
     ) -> ChatRequest:
-        """The request with tags. Texts that were masked before are left as they are."""
+        """Returns the request with tags. Skips texts that have been masked before."""
         if not self._conversation:
             return await self._mask_request(request, exchange, stage)
         if stage == "input":
-            await self._guard.recall(self._conversation, self.vault, stage, exchange)
+            await self._guard.load_values(self._conversation, self.vault, stage, exchange)
         masked = await self._mask_request(request, exchange, stage)
-        await self._guard.keep(self._conversation, self.vault, stage, exchange)
+        await self._guard.save_values(self._conversation, self.vault, stage, exchange)
         return masked
 
     async def _mask_request(self, request: ChatRequest, exchange: Exchange, stage: Stage) -> ChatRequest:
         authors = {text: author for text, author in texts_of(request) if text not in self._masked}
         texts = list(authors)
-        found = dict(await self._guard.find(texts, stage, exchange))
+        spans_by_text = dict(await self._guard.find(texts, stage, exchange))
         if unread := unread_parts(request):
             self._note_unread(unread, stage, exchange)
         explained = self._explained
-        for text, spans in found.items():
+        for text, spans in spans_by_text.items():
             for span in spans:
                 self.vault.tag(span.kind, text[span.start : span.end])
         if not self.vault:
             return request
-        known = {value: tag.strip("<>").rpartition("_")[0] for value, tag in self.vault.values().items()}
-        for part in name_parts(value for value, kind in known.items() if kind == "PERSON"):
-            known.setdefault(part, "PERSON")
-        values = Values(known)
+        kinds = {value: tag.strip("<>").rpartition("_")[0] for value, tag in self.vault.values().items()}
+        for part in name_parts(value for value, kind in kinds.items() if kind == "PERSON"):
+            kinds.setdefault(part, "PERSON")
+        values = Values(kinds)
 
         def mask_all() -> dict[str, str]:
-            return {text: self._mask(text, found.get(text, ()), values, authors[text]) for text in texts}
+            return {text: self._mask(text, spans_by_text.get(text, ()), values, authors[text]) for text in texts}
 
         replaced = await self._guard.slicer.run(caller_of(exchange), sum(map(len, texts)), mask_all)
 
@@ -203,9 +204,9 @@ class Masking:
             exchange.findings.append(Finding(name, "picture, sound or file", "unread", stage, count))
 
     def _mask(self, text: str, spans: Sequence[Span], values: Values, author: Author) -> str:
-        """Masks what was found here, what was found elsewhere in the request, and what looks like a tag.
+        """Masks the spans of this text, values found elsewhere in the request, and text that looks like a tag.
 
-        In the arguments of the model's own calls a tag is one that a tool was given for the value: it stays.
+        In the arguments of the model's own tool calls, tags are real and stay.
         """
         all_spans = list(spans)
         taken = TakenSpans(sorted(all_spans))
@@ -218,7 +219,7 @@ class Masking:
         return mask_text(text, sorted(all_spans), self.vault)
 
     def reveal(self, request: ChatRequest) -> ChatRequest:
-        """The request as it was, for those who may see it."""
+        """Returns the request with the original values, for recipients that may see them."""
         if not self.vault:
             return request
         request = msgspec.structs.replace(
@@ -227,18 +228,18 @@ class Masking:
         return map_text(request, lambda text, _: self.vault.reveal(text))
 
     def reveal_arguments(self, tool: str, arguments: str) -> str:
-        """A tool's arguments with the values, if it may have them."""
+        """Returns a tool's arguments with the original values, if the tool may receive them."""
         return self.vault.reveal(arguments, as_json) if self._guard.trusts(tool) else arguments
 
     def allows(self, text: str) -> bool:
-        """Whether `text` is a value that the caller sent."""
+        """Whether the caller sent the value `text`."""
         return text in self.vault.values()
 
     def filter(self) -> Unmask | None:
-        """What the answer passes; None when there is nothing to put back."""
+        """The filter that restores values in the answer; None if nothing was masked."""
         return self._guard.unmask(self.vault) if self.vault else None
 
 
 def derive(secret: str) -> bytes:
-    """The key for tags from what stands in a config."""
+    """Derives the key for tags from the configured secret."""
     return hmac.digest(b"gatehouse tags", secret.encode("utf-8", "surrogateescape"), hashlib.sha256)

@@ -1,7 +1,7 @@
-"""The options of personal data, and the checks that they build.
+"""The config of the guardrail kind `personal_data`, and the checks that it builds.
 
-They stand apart from what searches and masks: the patterns take a while to compile, and a file that names this kind is
-checked before any text is searched.
+It is separate from the search and masking code, because patterns are slow to compile and a config is validated before
+any text is searched.
 """
 
 from __future__ import annotations
@@ -28,60 +28,62 @@ if TYPE_CHECKING:
 
 PersonalAction: TypeAlias = Literal["mask", "block", "flag", "allow"]
 
-# What has a form, and what only the tagger finds.
+# Types with a pattern, and types that only the tagger finds.
 PATTERN_TYPES = (
     "email", "phone", "card", "iban", "us_ssn", "uk_nino", "uk_nhs", "de_tax_id", "fr_nir", "es_dni", "it_fiscal",
     "nl_bsn", "in_aadhaar", "in_pan", "national_id", "passport", "driver_licence", "ip", "mac", "url_credentials",
     "date_of_birth",
 )  # fmt: skip
 TAGGED_TYPES = ("person", "address", "organisation", "location")
-_ALLOWED_AT_FIRST = ("organisation", "location")
-_SAFE_KEY = 32
-# What tags are made with where no key is given: another one in each process.
+_ALLOWED_BY_DEFAULT = ("organisation", "location")
+_MIN_KEY_CHARACTERS = 32
+# The key for tags if none is configured; different in each process.
 _PROCESS_SECRET = secrets.token_hex(32)
 
 
 class PersonalDataConfig(Guardrail):
-    """Personal data, masked with tags that are undone in the answer; on the way out, what the caller did not send."""
+    """Masks personal data in requests and restores it in answers; checks answers for data the caller did not send."""
 
     masks: ClassVar[bool] = True
-    without_extra: ClassVar[str] = "mask only what has a form: types: {person: allow, address: allow}"
+    without_extra: ClassVar[str] = "mask only types with a pattern: types: {person: allow, address: allow}"
 
     kind: Literal["personal_data"] = Field(description="Personal data, masked reversibly.")
     types: dict[KindName, PersonalAction] = Field(
         default={},
-        description="What to do with each type; `mask` unless said, `allow` for organisation and location. "
+        description="What to do with each type; the default is `mask`, for organisation and location `allow`. "
         + "Types: " + ", ".join((*PATTERN_TYPES, *TAGGED_TYPES)) + ", and those of `patterns`, `lists` and `presidio`.",
         examples=["{email: mask, card: block, organisation: allow}"],
     )  # fmt: skip
     patterns: dict[KindName, Form] = Field(
-        default={}, description="Types of your own, by regular expression.", examples=['{ticket: "TCK-[0-9]{6}"}']
+        default={}, description="Your own types, as regular expressions.", examples=['{ticket: "TCK-[0-9]{6}"}']
     )
-    lists: dict[KindName, tuple[str, ...]] = Field(default={}, description="Types of your own, by their words.")
+    lists: dict[KindName, tuple[str, ...]] = Field(default={}, description="Your own types, as lists of words.")
     presidio: tuple[KindName, ...] = Field(
         default=(),
-        description="Types to take from Presidio's recognisers, by its names in lower case; needs presidio-analyzer.",
+        description="Types that Presidio's recognisers find, by their names in lower case; needs presidio-analyzer.",
         examples=["[crypto, us_itin, medical_license]"],
     )
-    languages: tuple[str, ...] = Field(default=("en",), min_length=1, description="Of Presidio's recognisers.")
+    languages: tuple[str, ...] = Field(
+        default=("en",), min_length=1, description="The languages of Presidio's recognisers."
+    )
     tools: tuple[str, ...] = Field(
-        default=(), description="Tools whose arguments get the real values; `*` means all. Others get tags."
+        default=(), description="Tools whose arguments get the real values; `*` means all. Other tools get tags."
     )
     key: Secret | None = Field(
         default=None,
-        description="What the tags are made with. Without it they change when the process starts anew.",
+        description="The key that the tags are derived from. Without it they change at each restart.",
         examples=["${GATEHOUSE_MASKING_KEY}"],
     )
     keep: Duration = Field(
         default=86_400.0,
-        description="How long the values of a conversation that callers name in `x-gatehouse-conversation` are kept, "
-        "encrypted, after its last turn.",
+        description="How long the values of a conversation named in `x-gatehouse-conversation` are stored, encrypted, "
+        "after its last turn.",
     )
-    hint: Flag = Field(default=True, description="Whether the model is told in a line what tags are.")
+    hint: Flag = Field(default=True, description="Whether a system message explains tags to the model.")
 
     @property
     def names_in_answers(self) -> frozenset[str]:
-        """The types that only the tagger finds, where they are asked for by name: those are looked for in answers."""
+        """The tagger's types that the config names explicitly: these are also searched in answers."""
         return frozenset(name for name in TAGGED_TYPES if self.types.get(name, "allow") != "allow")
 
     @property
@@ -89,7 +91,7 @@ class PersonalDataConfig(Guardrail):
         """What to do with each type."""
         every = (*PATTERN_TYPES, *TAGGED_TYPES, *self.patterns, *self.lists, *self.presidio)
         return {
-            name: self.types.get(name, "allow" if name in _ALLOWED_AT_FIRST else "mask")
+            name: self.types.get(name, "allow" if name in _ALLOWED_BY_DEFAULT else "mask")
             for name in dict.fromkeys(every)
         }
 
@@ -106,15 +108,15 @@ class PersonalDataConfig(Guardrail):
 
     @classmethod
     def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-        """The model that finds persons and addresses (unless allowed), organisations and places (if asked for)."""
+        """The model that finds persons and addresses (unless allowed), organisations and locations (if configured)."""
         types = mapping(values.get("types"))
-        usual = {name: "allow" if name in _ALLOWED_AT_FIRST else "mask" for name in TAGGED_TYPES}
-        if any(types.get(name, action) != "allow" for name, action in usual.items()):
+        defaults = {name: "allow" if name in _ALLOWED_BY_DEFAULT else "mask" for name in TAGGED_TYPES}
+        if any(types.get(name, action) != "allow" for name, action in defaults.items()):
             yield ("kind",), "embeddings"
 
     @classmethod
     def conflicts(cls, path: Path, values: Mapping[str, Any], beside: RawConfig) -> Iterator[OptionConflict]:
-        """A type that nothing looks for."""
+        """A type that does not exist."""
         presidio = values.get("presidio")
         own = [*mapping(values.get("patterns")), *mapping(values.get("lists"))]
         own += presidio if isinstance(presidio, (list, tuple)) else []
@@ -126,9 +128,9 @@ class PersonalDataConfig(Guardrail):
 
     def remarks(self) -> Iterator[tuple[Path, str, str]]:
         """See `GuardrailConfig.remarks`."""
-        if self.key is not None and len(self.key.reveal()) < _SAFE_KEY:
-            message = "this key is so short that it can be guessed, and with it what stands behind a tag"
-            yield ("key",), message, f"take {_SAFE_KEY} characters or more: openssl rand -hex 32"
+        if self.key is not None and len(self.key.reveal()) < _MIN_KEY_CHARACTERS:
+            message = "this key is too short: an attacker could guess it and recover the masked values"
+            yield ("key",), message, f"use {_MIN_KEY_CHARACTERS} characters or more: openssl rand -hex 32"
 
     def request_check(self, name: str, parts: GuardrailParts) -> PersonalGuard:
         """See `Guardrail.request_check`."""
@@ -139,7 +141,7 @@ class PersonalDataConfig(Guardrail):
 
         if self.key is None:
             structlog.get_logger().warning(
-                "masking without a key: tags change when the process starts anew, and differ between replicas",
+                "masking without a key: tags change at each restart and differ between replicas",
                 guardrail=name,
             )
         secret = derive(self.key.reveal() if self.key is not None else _PROCESS_SECRET)
@@ -156,10 +158,12 @@ class PersonalDataConfig(Guardrail):
         """See `Guardrail.stream_check`."""
         from guardrails.spans import SpanGuard
 
-        return SpanGuard(_Formal(self._search(parts)), self.policy(name, parts, self._by_kind()), spares_sent=True)
+        return SpanGuard(
+            _PatternFinder(self._search(parts)), self.policy(name, parts, self._by_kind()), spares_sent=True
+        )
 
     def sentence_check(self, name: str, parts: GuardrailParts) -> AnswerCheck | None:
-        """See `Guardrail.sentence_check`: names and addresses that the caller did not send."""
+        """See `Guardrail.sentence_check`: checks names and addresses that the caller did not send."""
         if not self.names_in_answers:
             return None
         from guardrails.masking.answers import NamesInAnswers
@@ -175,25 +179,25 @@ class PersonalDataConfig(Guardrail):
         return {kind.upper(): action for kind, action in self.actions.items()}
 
     def _search(self, parts: GuardrailParts, *, names: bool = False) -> PersonalSearch:
-        """All that the options ask for; without `names` what has a form, for answers as they stream."""
+        """The search for all configured types; without `names` only types with a pattern, for streamed answers."""
         from guardrails.personal.search import PersonalSearch
         from guardrails.slices import Slicer
 
         wanted = frozenset(kind for kind, action in self._by_kind().items() if action != "allow")
-        patterns = {kind.upper(): form for kind, form in self.patterns.items()}
+        patterns = {kind.upper(): pattern for kind, pattern in self.patterns.items()}
         lists = {kind.upper(): words for kind, words in self.lists.items()}
-        more = None
+        presidio = None
         if self.presidio:
             from guardrails.personal.presidio import PresidioFinder
 
-            more = PresidioFinder(self.presidio, self.languages)
+            presidio = PresidioFinder(self.presidio, self.languages)
         tagged = {each.upper() for each in TAGGED_TYPES}
         thread = parts.tagger() if names and wanted & tagged else None
-        return PersonalSearch(wanted, patterns, lists, thread, more, Slicer(parts.pools.searches))
+        return PersonalSearch(wanted, patterns, lists, thread, presidio, Slicer(parts.pools.searches))
 
 
-class _Formal:
-    """Finds what has a form, at once. Implements `guardrails.checks.Finder`."""
+class _PatternFinder:
+    """Finds types with a pattern, synchronously. Implements `guardrails.checks.Finder`."""
 
     def __init__(self, search: PersonalSearch) -> None:
         self.find = search.search

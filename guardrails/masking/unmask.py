@@ -1,7 +1,7 @@
-"""The way back: tags in an answer become the caller's own values, whatever pieces the answer comes in.
+"""Restores the caller's values for tags in an answer, independent of how the stream is split.
 
-Only an end that may be the beginning of a live tag is held back. Words, thoughts and refusals get the values as they
-are; a tool's arguments get them written as JSON, and only if the tool may have them.
+Holds back only the end of a text that may be the start of an existing tag. Text, reasoning and refusals get plain
+values; a tool's arguments get JSON-escaped values, and only if the tool may receive them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ EVERY_TOOL = "*"
 
 
 def as_json(value: str) -> str:
-    """A value as it stands within a JSON string."""
+    """A value escaped for a JSON string."""
     return json.dumps(value, ensure_ascii=False)[1:-1]
 
 
 class _Channel:
-    """One run of text under way."""
+    """One stream of text in progress."""
 
     __slots__ = ("_escape", "_held", "_vault")
 
@@ -36,19 +36,19 @@ class _Channel:
         self._held = ""
 
     def feed(self, text: str) -> str:
-        """What can go on now."""
+        """Returns the text that can be passed on now."""
         text = self._held + text
         place = self._vault.tail(text)
         self._held = text[place:]
         return self._vault.reveal(text[:place], self._escape)
 
     def finish(self) -> str:
-        """What was held back."""
+        """Returns the text that was held back."""
         text, self._held = self._held, ""
         return self._vault.reveal(text, self._escape) if text else ""
 
 
-# The words, thoughts or refusal of a choice, or the arguments of its tool call of that number.
+# The text, reasoning or refusal of a choice, or the arguments of its tool call with that index.
 _Name: TypeAlias = Literal["text", "reasoning", "refusal"] | int
 _Channels: TypeAlias = "dict[_Name, _Channel | None]"
 
@@ -57,19 +57,19 @@ class Unmask:
     """Implements `contract.reply.OutputFilter` for one reply."""
 
     def __init__(self, vault: Vault, tools: Collection[str] = ()) -> None:
-        """`tools` names those whose arguments get the values; `*` means every tool."""
+        """`tools` are those whose arguments get the values; `*` means every tool."""
         self._vault = vault
         self._tools = frozenset(tools)
         self._choices: dict[int, _Channels] = {}
 
     def feed(self, deltas: list[Delta]) -> list[Delta]:
         """See `OutputFilter.feed`."""
-        passed = []
+        released = []
         for delta in deltas:
             new = self._delta(delta) if delta.choices else delta
             if new is delta or new.choices or new.usage is not None:
-                passed.append(new)
-        return passed
+                released.append(new)
+        return released
 
     def finish(self) -> list[Delta]:
         """See `OutputFilter.finish`."""
@@ -94,15 +94,15 @@ class Unmask:
         return msgspec.structs.replace(delta, choices=tuple(pieces), raw=b"")
 
     def _piece(self, channels: _Channels, piece: ChoiceDelta) -> list[ChoiceDelta]:
-        """The piece as it may go on, after what was held back of the channels that it does not go on with."""
+        """Returns the piece to pass on, after the held-back text of channels that it does not continue."""
         carried: set[_Name] = {call.index for call in piece.tool_calls}
-        carried |= {name for name in _WORDS if getattr(piece, name)}
+        carried |= {name for name in _TEXT_FIELDS if getattr(piece, name)}
         changes: dict[str, Any] = {}
-        # A block of text that begins does not go on with the words before it.
+        # A new text block does not continue the previous text.
         continued = carried - {"text"} if piece.begins else carried
-        before = self._flush(piece.index, channels, continued) if carried or piece.parts_words else []
+        before = self._flush(piece.index, channels, continued) if carried or piece.separates_text else []
         last = piece.closes
-        for name in _WORDS:
+        for name in _TEXT_FIELDS:
             text = getattr(piece, name)
             if text and (new := self._pass(channels[name], text, last=last)) != text:
                 changes[name] = new
@@ -114,18 +114,18 @@ class Unmask:
             value = getattr(piece, place)
             if value and (revealed := _reveal_json(value, self._vault)) != value:
                 changes[place] = revealed
-        if piece.citations and (told := self._citations(piece.citations)) != piece.citations:
-            changes["citations"] = told
+        if piece.citations and (revealed_citations := self._citations(piece.citations)) != piece.citations:
+            changes["citations"] = revealed_citations
         if not changes:
             return [*before, piece] if before else [piece]
         if piece.logprobs:
-            # They are of the words that the model wrote, and there are other words now.
+            # The log probabilities belong to the model's text, which has changed.
             changes["logprobs"] = ()
         new_piece = msgspec.structs.replace(piece, **changes)
-        return [*before, new_piece] if new_piece.says_something else before
+        return [*before, new_piece] if new_piece.must_be_forwarded else before
 
     def _citations(self, citations: tuple[Citation, ...]) -> tuple[Citation, ...]:
-        """With the words that the answer has now."""
+        """The citations with restored values."""
         reveal = self._vault.reveal
         return tuple(
             [
@@ -152,12 +152,12 @@ class Unmask:
     def _pass(channel: _Channel | None, text: str, *, last: bool) -> str:
         if channel is None:
             return text
-        passed = channel.feed(text) if text else ""
-        return passed + channel.finish() if last else passed
+        released = channel.feed(text) if text else ""
+        return released + channel.finish() if last else released
 
     @staticmethod
     def _flush(index: int, channels: _Channels, carried: Collection[_Name]) -> list[ChoiceDelta]:
-        """What is held back of the channels that are not `carried` on, as pieces of their own."""
+        """Returns the held-back text of channels that are not `carried` on, as separate pieces."""
         pieces = []
         for name, channel in channels.items():
             if channel is None or name in carried or not (text := channel.finish()):
@@ -169,7 +169,7 @@ class Unmask:
         return pieces
 
 
-_WORDS: tuple[Literal["reasoning", "text", "refusal"], ...] = ("reasoning", "text", "refusal")
+_TEXT_FIELDS: tuple[Literal["reasoning", "text", "refusal"], ...] = ("reasoning", "text", "refusal")
 _NOTHING = ChoiceDelta()
 
 

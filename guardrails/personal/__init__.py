@@ -1,1 +1,1 @@
-"""Personal data: what it is, where it stands, and the tags that stand for it."""
+"""Finds personal data in texts."""

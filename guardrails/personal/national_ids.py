@@ -1,4 +1,4 @@
-"""Numbers that states give their people: forms with a check of their own, and the names that others stand behind."""
+"""National identification numbers: check digits of several countries, and the names that precede such numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = (
     r"снилс|инн|рнокпп|іпн|(?-i:RUT|RUN|SIN|CPR|TFN|AHV|AVS|FIN))\b"
     r"|身份证|身份證|身分證|マイナンバー|個人番号|주민등록|주민번호|บัตรประชาชน"
 )
-"""What people call such a number. Short ones count in capitals only."""
+"""The names of such numbers. Short names match only in capitals."""
 
 _HETU = "0123456789ABCDEFHJKLMNPRSTUVWXY"
 _CHINA = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
@@ -25,7 +25,7 @@ _SINGAPORE = {"S": (0, "JZIHGFEDCBA"), "T": (4, "JZIHGFEDCBA"), "F": (0, "XWUTRQ
 
 
 def holds(text: str) -> bool:
-    """Whether one of the forms has the check digits that it should, or a day of birth; without separators."""
+    """Whether a number without separators has the check digits or the birth date of a known format."""
     if text.isdecimal():
         return {11: _eleven, 13: _thirteen, 18: _china}.get(len(text), _chile)(text)
     if len(text) == 18:
@@ -38,7 +38,7 @@ def holds(text: str) -> bool:
 
 
 def _finland(text: str) -> bool:
-    """Finland's henkilötunnus: modulo 31, and a day of birth."""
+    """Finland's henkilötunnus: modulo 31, and a birth date."""
     digits = text[:6] + text[-4:-1]
     return digits.isdecimal() and _HETU[int(digits) % 31] == text[-1] and _is_day(text[:2], text[2:4])
 
@@ -52,7 +52,7 @@ def _is_day(day: str, month: str) -> bool:
 
 
 def _eleven(digits: str) -> bool:
-    """Brazil's CPF, Russia's SNILS, Belgium's national number."""
+    """Brazil's CPF, Russia's SNILS, Belgium's national register number."""
     numbers = [int(each) for each in digits]
     if len(set(digits)) == 1:
         return False
@@ -65,14 +65,14 @@ def _eleven(digits: str) -> bool:
 
 
 def _thirteen(digits: str) -> bool:
-    """Switzerland's AHV number (EAN-13); South Korea's resident number, which has a day of birth."""
+    """Switzerland's AHV number (EAN-13); South Korea's resident registration number, which has a birth date."""
     if digits.startswith("756"):
         return sum(int(each) * (1 + 2 * (at % 2)) for at, each in enumerate(digits)) % 10 == 0
     return _is_day(digits[4:6], digits[2:4])
 
 
 def _china(text: str) -> bool:
-    """China's resident number: ISO 7064 modulo 11, 2, and a day of birth."""
+    """China's resident identity number: ISO 7064 MOD 11-2, and a birth date."""
     check = "10X98765432"[sum(int(each) * weight for each, weight in zip(text, _CHINA, strict=False)) % 11]
     return text[-1].upper() == check and text[6:8] in ("19", "20") and _is_day(text[12:14], text[10:12])
 

@@ -1,7 +1,7 @@
-"""Presidio's recognisers of forms, as a second source: for kinds of numbers that the own patterns don't know.
+"""Presidio's pattern recognisers, for types that the built-in patterns don't cover.
 
-Only what has a form is taken; Presidio's names need a spaCy model, and its mails and links fetch a list over the
-network, so those are left to the own patterns. Needs the package presidio-analyzer, which brings spaCy (300 MB).
+Only pattern recognisers are used: Presidio's name recognisers need a spaCy model, and those for e-mail addresses and
+URLs download a list, so the built-in patterns cover these. Needs the package presidio-analyzer with spaCy (300 MB).
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Any
 
 from guardrails.span import Span
 
-# Below this a find is only digits of some length, for which Presidio would weigh the words around it.
-LEAST_SCORE = 0.5
-_REACHES_OUT = frozenset({"EMAIL_ADDRESS", "URL"})
+# A lower score means only digits of a certain length, for which Presidio would check the surrounding words.
+MIN_SCORE = 0.5
+_NEEDS_NETWORK = frozenset({"EMAIL_ADDRESS", "URL"})
 
 
 class PresidioFinder:
-    """Implements `guardrails.checks.Finder` with the recognisers of the kinds asked for."""
+    """Implements `guardrails.checks.Finder` with the recognisers of the given kinds."""
 
     def __init__(self, kinds: Sequence[str], languages: Sequence[str]) -> None:
-        """`kinds` as Presidio names them, in any case.
+        """`kinds` are Presidio's names, in any case.
 
-        Raises `ValueError` where Presidio is not installed, or has no form for one of them.
+        Raises `ValueError` if Presidio is not installed or has no pattern for one of them.
         """
         try:
             from presidio_analyzer import PatternRecognizer, RecognizerRegistry  # type: ignore[import-not-found]
@@ -36,21 +36,21 @@ class PresidioFinder:
         for recogniser in registry.recognizers:
             if not isinstance(recogniser, PatternRecognizer):
                 continue
-            mine = set(recogniser.supported_entities) - _REACHES_OUT
-            known |= mine
-            if mine & wanted:
-                self._recognisers.append((recogniser, sorted(mine & wanted)))
+            entities = set(recogniser.supported_entities) - _NEEDS_NETWORK
+            known |= entities
+            if entities & wanted:
+                self._recognisers.append((recogniser, sorted(entities & wanted)))
         if unknown := wanted - known:
             names = ", ".join(sorted(each.lower() for each in unknown))
             raise ValueError(
-                f"presidio has no form for {names}; it has {', '.join(sorted(each.lower() for each in known))}"
+                f"presidio has no pattern for {names}; it has {', '.join(sorted(each.lower() for each in known))}"
             )
 
     def find(self, text: str) -> list[Span]:
-        """See `Finder.find`; overlaps are the caller's to resolve."""
+        """See `Finder.find`; the spans may overlap."""
         return [
-            Span(found.start, found.end, found.entity_type, float(found.score))
+            Span(result.start, result.end, result.entity_type, float(result.score))
             for recogniser, kinds in self._recognisers
-            for found in recogniser.analyze(text, kinds, None) or ()
-            if found.score >= LEAST_SCORE
+            for result in recogniser.analyze(text, kinds, None) or ()
+            if result.score >= MIN_SCORE
         ]

@@ -1,4 +1,4 @@
-"""Finds personal data: forms, lists and patterns of the company's own, and the tagger for what has no form."""
+"""Finds personal data: with patterns and word lists, built-in and configured, and with the tagger for names."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from guardrails.span import Span
 if TYPE_CHECKING:
     from guardrails.checks import Finder
 
-# Beyond this a search is long enough to be felt by others on the event loop.
+# A search of more characters would block the event loop noticeably.
 _INLINE_CHARACTERS = 8000
 _REMEMBERED = 4096
 
 
 class PersonalSearch:
-    """Texts in, spans out; what was searched once is remembered by the text's hash, never the text itself."""
+    """Searches texts for personal data. Caches results by the text's hash, never the text itself."""
 
     def __init__(
         self,
@@ -38,99 +38,99 @@ class PersonalSearch:
         more: Finder | None = None,
         slicer: Slicer | None = None,
     ) -> None:
-        """`kinds` to look for; `patterns` and `lists` of the company's own, by the kind that they stand for.
+        """`kinds` to find; `patterns` and `lists` are configured ones, by kind.
 
-        `more` finds what else has a form; `slicer` searches what is too long for the event loop.
+        `more` is an additional finder; `slicer` searches texts that are too long for the event loop.
         """
         self.slicer = slicer or Slicer(WorkPool("searches"))
         self._more = more
-        own = [(kind, Matcher(form)) for kind, form in (patterns or {}).items()]
-        # What may be slow is matched apart, and never waited for on the event loop.
-        self._apart = tuple((kind, matcher) for kind, matcher in own if not matcher.is_quick)
+        own = [(kind, Matcher(pattern)) for kind, pattern in (patterns or {}).items()]
+        # Patterns that may be slow never run on the event loop.
+        self._slow_patterns = tuple((kind, matcher) for kind, matcher in own if not matcher.is_quick)
         self._patterns = tuple(pattern for pattern in PATTERNS if pattern.kind in kinds) + tuple(
-            PersonalPattern(kind, re.compile(matcher.form)) for kind, matcher in own if matcher.is_quick
+            PersonalPattern(kind, re.compile(matcher.pattern)) for kind, matcher in own if matcher.is_quick
         )
         self._lists = KeywordFinder(lists, exact=True, order=ORDER) if lists else None
         self.kinds = kinds
         self._thread = thread
-        self._seen: OrderedDict[bytes, tuple[Span, ...]] = OrderedDict()
+        self._cache: OrderedDict[bytes, tuple[Span, ...]] = OrderedDict()
 
     async def find(self, texts: Sequence[str], caller: str = "") -> dict[str, tuple[Span, ...]]:
-        """The spans of each text, by place and without overlaps; texts without any are left out.
+        """Returns the spans of each text, ordered and without overlaps; omits texts without any.
 
-        Long texts are searched in the turn of `caller`. Raises `TooManyRequests`.
+        The search of long texts is queued as `caller`. Raises `TooManyRequests`.
         """
-        found: dict[str, tuple[Span, ...]] = {}
-        fresh: list[tuple[str, bytes]] = []
+        results: dict[str, tuple[Span, ...]] = {}
+        uncached: list[tuple[str, bytes]] = []
         for text in texts:
             key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-            known = self._seen.get(key)
-            if known is None:
-                fresh.append((text, key))
+            cached = self._cache.get(key)
+            if cached is None:
+                uncached.append((text, key))
             else:
-                self._seen.move_to_end(key)
-                found[text] = known
-        if fresh:
-            spans = await self._search([text for text, _ in fresh], caller)
-            for text, key in fresh:
-                found[text] = self._seen[key] = tuple(spans.get(text, ()))
-            while len(self._seen) > _REMEMBERED:
-                self._seen.popitem(last=False)
-        return {text: spans for text, spans in found.items() if spans}
+                self._cache.move_to_end(key)
+                results[text] = cached
+        if uncached:
+            spans = await self._search([text for text, _ in uncached], caller)
+            for text, key in uncached:
+                results[text] = self._cache[key] = tuple(spans.get(text, ()))
+            while len(self._cache) > _REMEMBERED:
+                self._cache.popitem(last=False)
+        return {text: spans for text, spans in results.items() if spans}
 
     async def _search(self, texts: list[str], caller: str) -> dict[str, list[Span]]:
-        if self._apart or sum(map(len, texts)) > _INLINE_CHARACTERS:
-            formal = await self.slicer.find(caller, self._with_form, texts)
+        if self._slow_patterns or sum(map(len, texts)) > _INLINE_CHARACTERS:
+            matched = await self.slicer.find(caller, self._find_patterns, texts)
         else:
-            formal = {text: self._with_form(text) for text in texts}
+            matched = {text: self._find_patterns(text) for text in texts}
         if self._thread is None:
-            return formal
+            return matched
         tagged = await self._thread.slicer.find(caller, self._thread.tagger.tag, texts)
-        return {text: self._joined(text, formal.get(text, []), tagged.get(text, [])) for text in texts}
+        return {text: self._merge(text, matched.get(text, []), tagged.get(text, [])) for text in texts}
 
-    def _formal(self, text: str) -> list[Span]:
+    def _find_plain(self, text: str) -> list[Span]:
         spans = find(text, self._patterns)
         for finder in (self._lists, self._more):
             if finder is not None:
                 spans += finder.find(text)
-        for kind, matcher in self._apart:
+        for kind, matcher in self._slow_patterns:
             spans += [Span(start, end, kind) for start, end in matcher.find(text) if start < end]
         return spans
 
     def search(self, text: str) -> list[Span]:
-        """One text, at once; without a tagger fit for the event loop."""
-        formal = self._with_form(text)
-        return formal if self._thread is None else self._joined(text, formal, self._thread.tagger.tag(text))
+        """Searches one text synchronously; fast enough for the event loop without a tagger."""
+        matched = self._find_patterns(text)
+        return matched if self._thread is None else self._merge(text, matched, self._thread.tagger.tag(text))
 
-    def _with_form(self, text: str) -> list[Span]:
-        """What has a form, disguised or not."""
-        spans = self._formal(text)
+    def _find_patterns(self, text: str) -> list[Span]:
+        """Finds types with a pattern, also in obfuscated text."""
+        spans = self._find_plain(text)
         for view in disguises(text):
             spans += [
-                Span(*view.origin(each.start, each.end), each.kind, each.score) for each in self._formal(view.text)
+                Span(*view.origin(each.start, each.end), each.kind, each.score) for each in self._find_plain(view.text)
             ]
         return resolve(spans)
 
-    def _joined(self, text: str, formal: list[Span], tagged: Sequence[Span]) -> list[Span]:
-        """What has a form and a checksum is surer than what a model takes a text for."""
-        ends = [span.end for span in formal]
+    def _merge(self, text: str, matched: list[Span], tagged: Sequence[Span]) -> list[Span]:
+        """Merges pattern matches with tagged spans; pattern matches win, because they are more certain."""
+        ends = [span.end for span in matched]
         rest: list[Span] = []
         for span in tagged:
             if span.kind in self.kinds:
                 first = bisect.bisect_right(ends, span.start)
-                last = bisect.bisect_left(formal, span.end, lo=first, key=_start)
-                rest += _outside(span, formal[first:last], text)
-        return sorted(formal + rest)
+                last = bisect.bisect_left(matched, span.end, lo=first, key=_start)
+                rest += _outside(span, matched[first:last], text)
+        return sorted(matched + rest)
 
 
 def _start(span: Span) -> int:
     return span.start
 
 
-def _outside(span: Span, formal: Sequence[Span], text: str) -> list[Span]:
-    """What of a span lies outside others, without the signs at its ends."""
+def _outside(span: Span, matched: Sequence[Span], text: str) -> list[Span]:
+    """The parts of a span outside of `matched`, without punctuation at their ends."""
     pieces = [(span.start, span.end)]
-    for other in formal:
+    for other in matched:
         pieces = (
             [
                 piece
@@ -141,14 +141,14 @@ def _outside(span: Span, formal: Sequence[Span], text: str) -> list[Span]:
             if other.start < span.end and other.end > span.start
             else pieces
         )
-    kept = []
+    outside = []
     for start, end in pieces:
         if (start, end) == (span.start, span.end):
             return [span]
         words = _WORDS.search(text, start, end)
         if words is not None:
-            kept.append(Span(*words.span(), span.kind, span.score))
-    return kept
+            outside.append(Span(*words.span(), span.kind, span.score))
+    return outside
 
 
 # From the first letter to the last, with at least three of them together.

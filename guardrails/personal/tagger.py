@@ -1,4 +1,4 @@
-"""Names, addresses, organisations and places in free text: a small model's labels, made into spans."""
+"""Finds names, addresses, organisations and locations in text with a small token classification model."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 MODEL = "tagger.onnx"
 TOKENIZER = "tokenizer.json"
 FOLDER = Path(__file__).parent / "model"
-# Tokens that the model sees at once, and how many of them it saw before.
+# The window size in tokens, and the overlap of two windows.
 WINDOW = 126
 OVERLAP = 24
 KINDS = ("PERSON", "ADDRESS", "ORGANISATION", "LOCATION")
-# How sure the model must be that a word is nothing.
-NOTHING = 0.65
+# The minimum probability of the label O; below it the best other label wins.
+MIN_OUTSIDE = 0.65
 LABELS = ("O", *(f"{mark}-{kind}" for kind in KINDS for mark in "BI"))
 CASES = ("none", "lower", "title", "upper", "mixed", "digit", "digits and letters", "punctuation", "foreign")
 
 
 def case_of(text: str, start: int, end: int) -> int:
-    """The place in CASES of the whole word that the token `text[start:end]` belongs to; 0 for a mark of the model's."""
+    """The index in CASES of the word that contains the token `text[start:end]`; 0 for a special token."""
     if end <= start:
         return 0
     token = text[start:end]
@@ -55,12 +55,12 @@ def case_of(text: str, start: int, end: int) -> int:
 def decode(
     text: str, offsets: Sequence[tuple[int, int]], scores: NDArray[np.float32]
 ) -> list[tuple[int, int, str, float]]:
-    """Spans (start, end, kind, score) from the probabilities (tokens, labels) of each token."""
+    """Decodes probabilities (tokens, labels) into spans (start, end, kind, score)."""
     spans: list[tuple[int, int, str, float]] = []
     for first, last in _words(text, offsets):
         means = scores[first : last + 1].mean(0)
-        # A name that is missed costs more than a word that is masked for nothing.
-        best = int(means.argmax()) if means[0] > NOTHING else 1 + int(means[1:].argmax())
+        # A missed name costs more than a word that is masked needlessly.
+        best = int(means.argmax()) if means[0] > MIN_OUTSIDE else 1 + int(means[1:].argmax())
         label = LABELS[best]
         if label == "O" or not text[offsets[first][0]].isalnum():
             continue
@@ -75,7 +75,7 @@ def decode(
 
 
 def _words(text: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Runs of tokens (first, last) that belong to one word, so that no word is labelled in half."""
+    """Groups tokens into words (first, last), so that each word gets one label."""
     words: list[tuple[int, int]] = []
     for index, (start, end) in enumerate(offsets):
         if end <= start:
@@ -88,44 +88,44 @@ def _words(text: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int
 
 
 def _adjoins(gap: str, kind: str) -> bool:
-    """Whether what lies between two words may belong to one span: people are not joined over commas."""
+    """Whether a gap between two words may be part of one span; names of people are not joined across commas."""
     if len(gap) > 4 or any(letter.isalnum() for letter in gap):
         return False
     return kind != "PERSON" or not any(letter in ",;:/|\n" for letter in gap)
 
 
 class Tagger:
-    """Implements `guardrails.personal.search.Tags`. Blocking: about 10 ms for 500 characters on one core."""
+    """Implements `TaggingModel` of `tagger_thread`. Blocking: about 10 ms per 500 characters on one core."""
 
     def __init__(self, session: InferenceSession, tokenizer: Tokenizer) -> None:
         self._session = session
         self._tokenizer = tokenizer
 
     def tag(self, text: str) -> list[Span]:
-        """Spans of KINDS, by place, without overlaps."""
+        """Returns spans of KINDS, ordered and without overlaps."""
         import numpy as np
 
         if not any(letter.isalpha() for letter in text):
             return []
         encoding = self._tokenizer.encode(text)
-        # Without the marks at both ends, which each window gets anew.
+        # Without the special tokens at both ends, which each window gets separately.
         ids, offsets = encoding.ids[1:-1], encoding.offsets[1:-1]
         if not ids:
             return []
         first, last = encoding.ids[0], encoding.ids[-1]
         cases = [case_of(text, start, end) for start, end in offsets]
         scores = np.zeros((len(ids), len(LABELS)), dtype=np.float32)
-        for start, end, seen in _windows(len(ids)):
-            given = np.array([[first, *ids[start:end], last]], dtype=np.int64)
+        for start, end, new in _windows(len(ids)):
+            inputs = np.array([[first, *ids[start:end], last]], dtype=np.int64)
             shapes = np.array([[0, *cases[start:end], 0]], dtype=np.int64)
-            scores[seen:end] = self._session.run(["scores"], {"ids": given, "cases": shapes})[0][
-                0, 1 + seen - start : -1
+            scores[new:end] = self._session.run(["scores"], {"ids": inputs, "cases": shapes})[0][
+                0, 1 + new - start : -1
             ]
         return [Span(start, end, kind, round(score, 3)) for start, end, kind, score in decode(text, offsets, scores)]
 
 
 def _windows(count: int) -> list[tuple[int, int, int]]:
-    """(start, end, where what is new begins) of each window over `count` tokens."""
+    """(start, end, start of the new tokens) of each window over `count` tokens."""
     windows = [(0, min(WINDOW, count), 0)]
     while windows[-1][1] < count:
         start = windows[-1][1] - OVERLAP
@@ -134,14 +134,14 @@ def _windows(count: int) -> list[tuple[int, int, int]]:
 
 
 def open_tagger(folder: Path = FOLDER) -> Tagger:
-    """Loads the model that ships. Raises `ValueError` where a library or the model is missing."""
+    """Loads the built-in model. Raises `ValueError` if a library or the model is missing."""
     try:
         import onnxruntime
         from tokenizers import Tokenizer
     except ImportError as error:
         raise ValueError(f"names and addresses need the extra 'embeddings': {error.name} is not installed") from None
     if not (folder / MODEL).is_file():
-        raise ValueError(f"the model of names and addresses is missing: {folder / MODEL}")
+        raise ValueError(f"the model for names and addresses is missing: {folder / MODEL}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -1,4 +1,4 @@
-"""The thread of the model that finds names and addresses."""
+"""The thread that runs the model for names and addresses."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from guardrails.slices import Slicer
 from guardrails.span import Span
 
 
-class Tags(Protocol):
-    """What finds names and addresses in free text."""
+class TaggingModel(Protocol):
+    """A model that finds names and addresses in text."""
 
     def tag(self, text: str) -> list[Span]:
-        """Blocking."""
+        """Returns spans; blocking."""
         ...
 
 
 class TaggerThread:
-    """A tagger with a thread of its own: the model uses one core at a time, and callers take turns piece by piece.
+    """A tagger with its own thread: the model uses one core, and callers take turns piece by piece.
 
-    It outlives a reload, for the model takes memory and a moment to load.
+    It survives a reload, because the model needs memory and time to load.
     """
 
-    def __init__(self, tagger: Tags, pool: WorkPool | None = None) -> None:
+    def __init__(self, tagger: TaggingModel, pool: WorkPool | None = None) -> None:
         self.tagger = tagger
-        # About 60 ms a piece.
+        # About 60 ms per piece.
         self.slicer = Slicer(pool or WorkPool("names and addresses"), 4000, 300)

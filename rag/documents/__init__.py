@@ -1,1 +1,1 @@
-"""What files hold: each format read as a text with headings and paragraphs."""
+"""Parses files of each format into a text with headings and paragraphs."""

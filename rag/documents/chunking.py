@@ -1,4 +1,4 @@
-"""A document's bytes as the chunks that are kept: read, then cut. `rag.documents.process` says where this runs."""
+"""Parses a document's bytes and splits the text into chunks. `rag.documents.process` runs this in a subprocess."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_CHUNKS = 50_000
 
 
 class ChunkedDocument(msgspec.Struct, frozen=True):
-    """A document's chunks, with what the report says of it: `notes`, and why there are none if there are none."""
+    """A document's chunks, notes for the ingest report, and `why_empty` if there are no chunks."""
 
     chunks: tuple[NewChunk, ...] = ()
     notes: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ def chunks_of(
     max_chunks: int = MAX_CHUNKS,
     max_bytes: int = MAX_BYTES,
 ) -> tuple[NewChunk, ...]:
-    """See `cut_document`: the chunks alone."""
+    """Returns the chunks of `cut_document` without its notes."""
     return cut_document(name, data, media_type, chunking, max_chunks, max_bytes).chunks
 
 
@@ -44,7 +44,7 @@ def cut_document(
     max_chunks: int = MAX_CHUNKS,
     max_bytes: int = MAX_BYTES,
 ) -> ChunkedDocument:
-    """No chunks for a document without words. Raises `UnreadableFile`, also beyond a bound."""
+    """Parses and splits a document; one without text has no chunks. Raises `UnreadableFile`, also above a limit."""
     text, blocks, notes, why_empty = read_document(name, data, media_type, max_bytes)
     pieces = cut(text, blocks, chunking)
     if len(pieces) > max_chunks:

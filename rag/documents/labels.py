@@ -1,4 +1,4 @@
-"""Words that name a column or a field of a form. They decide only where the form of a table leaves it open."""
+"""Words that name a column or a form field. They decide only if a table's layout is ambiguous."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _LABELS_TEXT = (
 _LABELS = frozenset(_LABELS_TEXT.split())
 _WORD = re.compile(r"[^\W\d_]+")
 _IN_BRACKETS = re.compile(r"\([^)]*\)|\[[^\]]*\]")
-_MOST_WORDS = 4
+_MAX_WORDS = 4
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+|[a-z]+(?:[A-Z][a-z0-9]+)+")
 
 
 def is_label(cell: str) -> bool:
-    """Whether a cell reads like the name of a column or field: `Unit price (EUR)`, `first_name`, `Owner:`."""
+    """Whether a cell looks like the name of a column or field: `Unit price (EUR)`, `first_name`, `Owner:`."""
     cell = cell.strip()
     if _IDENTIFIER.fullmatch(cell):
         return True
     words = _WORD.findall(_IN_BRACKETS.sub(" ", cell).lower())
-    if not 0 < len(words) <= _MOST_WORDS:
+    if not 0 < len(words) <= _MAX_WORDS:
         return False
     return any(word in _LABELS or (word.endswith("s") and word[:-1] in _LABELS) for word in (words[0], words[-1]))

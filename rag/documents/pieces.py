@@ -1,4 +1,4 @@
-"""A text put together from headings and paragraphs, with the blocks that say where each stands."""
+"""Builds a text from headings and paragraphs, with a block for the position of each."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from rag.encodings import clean
 
 
 class UnreadableFile(Exception):
-    """A file that can't be read; the text says why."""
+    """A file can't be read; the message gives the reason."""
 
 
 class TextBuilder:
-    """Takes pieces in order; `done` gives the text and its blocks."""
+    """Collects headings and paragraphs in order; `done` returns the text and its blocks."""
 
     def __init__(self) -> None:
         self._texts: list[str] = []
@@ -21,16 +21,16 @@ class TextBuilder:
         self.why_empty = ""
 
     def note(self, text: str) -> None:
-        """What the report says of the document besides: what of it was left out or guessed."""
+        """Adds a note to the ingest report: a part of the document that was skipped or guessed."""
         if text not in self.notes:
             self.notes.append(text)
 
     def heading(self, level: int, title: str, line: int) -> None:
-        """A heading of level 1 to 6."""
+        """Adds a heading of level 1 to 6."""
         self._add(title, line, level)
 
     def paragraph(self, text: str, line: int) -> None:
-        """A paragraph; `line` is whatever counts places in the document: lines, rows, paragraphs."""
+        """Adds a paragraph; `line` counts the document's lines, rows or paragraphs, by format."""
         if text.strip():
             self._add(text, line, 0)
 
@@ -42,5 +42,5 @@ class TextBuilder:
         self._blocks.append(Block(start, self._length, line, level, text if level else ""))
 
     def done(self) -> tuple[str, list[Block]]:
-        """The text, its pieces two line breaks apart, and the blocks."""
+        """Returns the text, its pieces separated by blank lines, and the blocks."""
         return "\n\n".join(self._texts), self._blocks

@@ -1,7 +1,7 @@
-"""Documents are read in processes of their own, with limits of time and memory.
+"""Parses documents in subprocesses with limits on time and memory.
 
-A hostile file can make its format's library take minutes and gigabytes, or crash the interpreter. It then costs its
-own process, which is ended and replaced; the file is an error that names the limit. One process is kept warm.
+A hostile file can make a parser use minutes and gigabytes, or crash the interpreter. Then only its subprocess is killed
+and replaced, and the file fails with an error that names the limit. One subprocess stays warm.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from rag.documents.worker import LENGTH, Limits, ReadJob, WorkerAnswer, too_larg
 
 PROCESSES = 2
 LOADERS = 4
-# What a process may answer: so much text that no memory is left for anything else is an error too.
+# The maximum answer of a process in bytes: a text that would fill the server's memory is an error too.
 MAX_ANSWER = 512 * 1024 * 1024
 _PIECE = 1 << 20
-# Nothing of the server's environment, which holds its secrets, but where Python and its libraries are.
+# Only what Python and its libraries need: the server's environment contains secrets.
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
 
 class _Ended(Exception):
-    """The process is gone before its answer came."""
+    """The process ended before it answered."""
 
 
 class ReadingProcess:
@@ -46,7 +46,7 @@ class ReadingProcess:
         """Starts it. Raises `OSError`."""
         root = Path(__file__).resolve().parents[2]
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        # Libraries of numbers take memory for each of their threads, and there is nothing to compute.
+        # Numeric libraries allocate memory per thread, and the process needs only one.
         environment |= {"PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self.used = False
         self._process = subprocess.Popen(
@@ -64,11 +64,11 @@ class ReadingProcess:
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """The process id."""
         return self._process.pid
 
     def read(self, job: ReadJob) -> WorkerAnswer:
-        """The answer. Raises `TimeoutError` at the limit, `_Ended`; the process is of no use after either."""
+        """Runs a job. Raises `TimeoutError` at its limit and `_Ended`; end the process after either."""
         self.used = True
         until = time.monotonic() + job.limits.timeout_s
         data = msgspec.msgpack.encode(job)
@@ -108,9 +108,9 @@ class ReadingProcess:
             raise TimeoutError
 
     def end(self) -> int:
-        """Ends it, whatever it does; what it ended by before, as `subprocess` tells it."""
+        """Kills the process; returns its exit code, which is negative after a signal."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            # One that has ended by itself is not there to be killed.
+            # If the process has already ended, this yields its own exit code instead of SIGKILL.
             self._process.wait(0.05)
         self._process.kill()
         code = self._process.wait()
@@ -121,16 +121,16 @@ class ReadingProcess:
         return code
 
     def kill(self) -> None:
-        """From any thread: whoever reads from it is told by the end of its pipe."""
+        """Kills the process, from any thread; a thread that reads from its pipe gets end of file."""
         self._process.kill()
 
 
 class Readers:
-    """The processes of this server, at most `processes` at once; nobody gets all of them."""
+    """The reading processes of this server, at most `processes` at once, shared fairly between callers."""
 
     def __init__(self, processes: int = PROCESSES) -> None:
         self._reading = WorkPool("reading", processes)
-        # What is read from disks and web pages waits on others, not on the processor.
+        # Loading from disks and web pages waits for I/O, not for the CPU.
         self._loading = WorkPool("loading", LOADERS)
         self._changing = threading.Lock()
         self._idle: list[ReadingProcess] = []
@@ -138,69 +138,69 @@ class Readers:
         self._closed = False
 
     def reader(self, caller: str, limits: Limits) -> Reader:
-        """Reads in the turn of `caller`, within `limits`."""
+        """A reader that queues its work as `caller` and enforces `limits`."""
         return Reader(self, caller, limits)
 
     async def load(self, caller: str, load: Callable[[], tuple[bytes, str]]) -> tuple[bytes, str]:
-        """What `load` gives."""
+        """Runs `load` in a thread and returns its result."""
         return await self._loading.run(caller, load)
 
     async def read(self, caller: str, job: ReadJob) -> ChunkedDocument:
-        """A document, cut. Raises `UnreadableFile`."""
+        """Parses and splits a document in a process. Raises `UnreadableFile`."""
         if len(job.data) > job.limits.size_bytes:
             raise too_long(job.limits.size_bytes)
-        made = await self._reading.run(caller, self._read, job)
-        if made.error:
-            raise UnreadableFile(made.error)
-        return made.cut
+        answer = await self._reading.run(caller, self._read, job)
+        if answer.error:
+            raise UnreadableFile(answer.error)
+        return answer.cut
 
     @property
     def processes(self) -> list[int]:
-        """The ids of those that run."""
+        """The ids of the running processes."""
         with self._changing:
             return [each.pid for each in [*self._idle, *self._busy]]
 
     def _read(self, job: ReadJob) -> WorkerAnswer:
-        process = self._take()
+        process = self._acquire()
         reused = process.used
         try:
-            made = process.read(job)
+            answer = process.read(job)
         except TimeoutError:
-            self._give_back(process, of_use=False)
+            self._release(process, reusable=False)
             return WorkerAnswer(
                 error=f"reading it takes longer than {write_duration(job.limits.timeout_s)} (read.timeout)"
             )
         except _Ended:
-            code = self._give_back(process, of_use=False)
+            code = self._release(process, reusable=False)
             if reused and not self._closed and code != -signal.SIGXCPU:
-                # It may have been gone, or full, before.
+                # A reused process may have crashed or run out of memory because of earlier jobs: try a new one.
                 return self._read(job)
             return WorkerAnswer(error=_why(code, job.limits))
         except BaseException:
-            self._give_back(process, of_use=False)
+            self._release(process, reusable=False)
             raise
-        self._give_back(process, of_use=not made.last)
-        return made
+        self._release(process, reusable=not answer.last)
+        return answer
 
-    def _take(self) -> ReadingProcess:
+    def _acquire(self) -> ReadingProcess:
         with self._changing:
             if self._closed:
-                raise UnreadableFile("the server ends")
+                raise UnreadableFile("the server is shutting down")
             process = self._idle.pop() if self._idle else ReadingProcess()
             self._busy.add(process)
             return process
 
-    def _give_back(self, process: ReadingProcess, *, of_use: bool) -> int:
-        """Keeps one warm and ends every other; what it ended by."""
+    def _release(self, process: ReadingProcess, *, reusable: bool) -> int:
+        """Keeps one process warm and ends all others; returns the exit code, or 0 for a process that stays warm."""
         with self._changing:
             self._busy.discard(process)
-            if of_use and not self._idle and not self._closed:
+            if reusable and not self._idle and not self._closed:
                 self._idle.append(process)
                 return 0
         return process.end()
 
     def close(self) -> None:
-        """Ends all of them, also those that are reading."""
+        """Ends all processes, including busy ones."""
         with self._changing:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -220,21 +220,21 @@ class Reader(msgspec.Struct, frozen=True):
     limits: Limits
 
     async def load(self, load: Callable[[], tuple[bytes, str]]) -> tuple[bytes, str]:
-        """See `Reads.load`."""
+        """See `DocumentReader.load`."""
         return await self.readers.load(self.caller, load)
 
     async def cut(self, name: str, data: bytes, media_type: str, chunking: Chunking) -> ChunkedDocument:
-        """See `Reads.cut`."""
+        """See `DocumentReader.cut`."""
         return await self.readers.read(self.caller, ReadJob(name, data, media_type, chunking, self.limits))
 
     def of(self, caller: str) -> Reader:
-        """See `Reads.of`."""
+        """See `DocumentReader.of`."""
         return Reader(self.readers, caller, self.limits)
 
 
 def _why(code: int, limits: Limits) -> str:
     if code == -signal.SIGXCPU:
-        return f"reading it takes longer than {write_duration(limits.timeout_s)} of processor time (read.timeout)"
+        return f"reading it takes longer than {write_duration(limits.timeout_s)} of CPU time (read.timeout)"
     if code == -signal.SIGKILL:
-        return f"{too_large(limits)}, or the machine has no more"
-    return f"reading it ends the process that reads ({'signal' if code < 0 else 'exit code'} {abs(code)})"
+        return f"{too_large(limits)}, or the machine has run out of memory"
+    return f"reading it crashes the parser process ({'signal' if code < 0 else 'exit code'} {abs(code)})"

@@ -1,4 +1,4 @@
-"""A file's text and blocks, whatever its format."""
+"""Extracts the text and blocks of a file of any supported format."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rag.alphabets import control_share
 from rag.chunk import Block, markdown_blocks, plain_blocks
 from rag.documents.kinds import EXCEL, HTML, MARKDOWN, SUFFIXES, TABLES, WORD, kind_of, suffix_of
 from rag.documents.pieces import TextBuilder, UnreadableFile
-from rag.documents.prose import unhyphenated
+from rag.documents.prose import join_hyphenated
 from rag.documents.sizes import MAX_BYTES
 from rag.encodings import clean, decode
 from rag.html_text import add_page
@@ -18,17 +18,17 @@ from rag.html_text import add_page
 __all__ = ["MAX_BYTES", "SUFFIXES", "UnreadableFile", "load_file", "read", "read_document", "suffix_of"]
 
 Blocks: TypeAlias = "tuple[str, list[Block]]"
-# Of bytes that no text has; more is a program or a picture by the name of a text.
-MOST_CONTROLS = 0.1
-_LOOKED_AT = 16_384
-_MOST_NOTES = 20
+# The maximum share of control bytes; a file with more is binary, whatever its name.
+MAX_CONTROL_SHARE = 0.1
+_SAMPLE_BYTES = 16_384
+_MAX_NOTES = 20
 _PROSE = frozenset({".txt", ".text", ".tex"})
 EMPTY_FILE = "the file is empty"
-NO_WORDS = "there are no words in it"
+NO_WORDS = "it contains no text"
 
 
 class ReadDocument(NamedTuple):
-    """What was read. `notes` say what was left out or guessed, `why_empty` why there is no text if there is none."""
+    """A parsed document. `notes` list what was skipped or guessed; `why_empty` explains an empty `text`."""
 
     text: str
     blocks: list[Block]
@@ -37,15 +37,15 @@ class ReadDocument(NamedTuple):
 
 
 def read(name: str, data: bytes, media_type: str = "", max_bytes: int = MAX_BYTES) -> Blocks:
-    """See `read_document`: the text, and its headings and paragraphs."""
-    found = read_document(name, data, media_type, max_bytes)
-    return found.text, found.blocks
+    """Returns the text and blocks of `read_document`."""
+    document = read_document(name, data, media_type, max_bytes)
+    return document.text, document.blocks
 
 
 def read_document(name: str, data: bytes, media_type: str = "", max_bytes: int = MAX_BYTES) -> ReadDocument:
-    """The text, its headings and paragraphs, and what is to be said of them.
+    """Returns the text, its headings and paragraphs, and notes about them.
 
-    Raises `UnreadableFile`, whatever a format's library raises, but for `MemoryError`.
+    Raises `UnreadableFile` for any error of a format's library, except `MemoryError`.
     """
     if len(data) > max_bytes:
         raise too_long(max_bytes)
@@ -59,12 +59,12 @@ def read_document(name: str, data: bytes, media_type: str = "", max_bytes: int =
     except ImportError as error:
         raise UnreadableFile(f"the package {error.name} is not installed: gatehouse-platform[documents]") from None
     except Exception as error:
-        # Libraries of formats raise anything for a broken file; the rest of the files must go on.
+        # Parsers raise any error for a broken file; ingestion of the other files must continue.
         raise UnreadableFile(f"{type(error).__name__}: {str(error)[:200]}") from error
 
 
 def load_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
-    """A file's bytes; no more of one that is too large than shows that it is. Raises `OSError` and `UnreadableFile`."""
+    """Reads a file's bytes, up to one more than `max_bytes`. Raises `OSError` and `UnreadableFile`."""
     with path.open("rb") as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
@@ -73,7 +73,7 @@ def load_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def too_long(max_bytes: int) -> UnreadableFile:
-    """Why a document of more bytes is not read."""
+    """The error for a document of more than `max_bytes`."""
     return UnreadableFile(f"it is larger than {write_size(max_bytes)} (read.size)")
 
 
@@ -93,15 +93,15 @@ def _read(suffix: str, data: bytes, media_type: str) -> ReadDocument:
         add_sheets(pieces, data)
     else:
         return _read_text(suffix, data, media_type)
-    return ReadDocument(*pieces.done(), tuple(pieces.notes[:_MOST_NOTES]), pieces.why_empty or NO_WORDS)
+    return ReadDocument(*pieces.done(), tuple(pieces.notes[:_MAX_NOTES]), pieces.why_empty or NO_WORDS)
 
 
 def _read_text(suffix: str, data: bytes, media_type: str) -> ReadDocument:
-    found = decode(data, media_type)
-    if found.is_bytes and control_share(data[:_LOOKED_AT]) > MOST_CONTROLS:
-        raise UnreadableFile("its bytes are no text, whatever its name says")
-    text = clean(found.text).replace("\r\n", "\n").replace("\r", "\n")
-    notes = (found.note,) if found.note else ()
+    decoded = decode(data, media_type)
+    if decoded.is_bytes and control_share(data[:_SAMPLE_BYTES]) > MAX_CONTROL_SHARE:
+        raise UnreadableFile("it contains binary data, not text as its name suggests")
+    text = clean(decoded.text).replace("\r\n", "\n").replace("\r", "\n")
+    notes = (decoded.note,) if decoded.note else ()
     if suffix in TABLES | HTML:
         pieces = TextBuilder()
         if suffix in HTML:
@@ -110,11 +110,11 @@ def _read_text(suffix: str, data: bytes, media_type: str) -> ReadDocument:
             from rag.documents.rows import add_csv
 
             add_csv(pieces, text, "\t" if suffix == ".tsv" else "")
-        return ReadDocument(*pieces.done(), notes + tuple(pieces.notes[:_MOST_NOTES]), NO_WORDS)
+        return ReadDocument(*pieces.done(), notes + tuple(pieces.notes[:_MAX_NOTES]), NO_WORDS)
     if suffix in MARKDOWN:
-        from rag.documents.markdown import tables_said
+        from rag.documents.markdown import flatten_tables
 
-        text = tables_said(text)
+        text = flatten_tables(text)
         return ReadDocument(text, markdown_blocks(text), notes)
-    text = unhyphenated(text) if suffix in _PROSE else text
+    text = join_hyphenated(text) if suffix in _PROSE else text
     return ReadDocument(text, plain_blocks(text), notes)

@@ -1,4 +1,4 @@
-"""Parts of an Excel file beside its cells: comments and text boxes; and files in the strict form of the standard."""
+"""Parts of an Excel file other than cells: comments and text boxes. Also converts Strict Open XML files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _NAMESPACES = (
     (b"drawingml/main", b"drawingml/2006/main"),
     (b"drawingml/spreadsheetDrawing", b"drawingml/2006/spreadsheetDrawing"),
 )
-# What Excel writes above a comment that is a thread.
+# The notice that Excel puts above a threaded comment.
 _THREAD = re.compile(r"\[Threaded comment\].*?(?:Comment|Kommentar|Commentaire|Comentario):", re.DOTALL)
 
 
-def usual(data: bytes) -> bytes:
-    """The file with the namespaces that every program reads; as it is where it has them."""
+def to_transitional(data: bytes) -> bytes:
+    """Converts a Strict Open XML file to the transitional namespaces; returns any other file unchanged."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = archive.namelist()
         if "xl/workbook.xml" not in names or _STRICT not in archive.read("xl/workbook.xml")[:4000]:
@@ -39,8 +39,8 @@ def usual(data: bytes) -> bytes:
     return out.getvalue()
 
 
-def remarks(archive: zipfile.ZipFile, sheet: str) -> Iterator[str]:
-    """The comments on a sheet's cells, and what stands in its text boxes. `sheet` is the part's name."""
+def sheet_annotations(archive: zipfile.ZipFile, sheet: str) -> Iterator[str]:
+    """The comments on a sheet's cells and the text of its text boxes. `sheet` is the part's name."""
     folder, _, file = sheet.rpartition("/")
     relations = posixpath.join(folder, "_rels", f"{file}.rels")
     names = {*archive.namelist()}

@@ -1,7 +1,7 @@
-"""Word files: what a reader of the page sees, in its order.
+"""Word files: the visible text in reading order.
 
-The elements are read as they stand. Text that is deleted but still tracked, moved away or hidden is not read; what is
-inserted, in content controls, text boxes, footnotes, comments, headers and footers is.
+Includes tracked insertions, content controls, text boxes, footnotes, comments, headers and footers. Skips tracked
+deletions, text that was moved away, and hidden text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from rag.documents.naming import Row
 from rag.documents.pieces import TextBuilder
-from rag.documents.rows import add_rows, again, folded
+from rag.documents.rows import add_rows, fold_whitespace, shorten_repeated
 from rag.documents.word_parts import ListCounter, Package, Styles, attribute, child, is_on, local, symbol, value
 
 MAX_COLUMNS = 1000
@@ -21,22 +21,22 @@ _SKIPPED = frozenset({
     "del", "moveFrom", "delText", "instrText", "delInstrText", "pPr", "rPr", "sdtPr", "sdtEndPr", "tblPr", "tblGrid",
     "trPr", "tcPr", "rt", "sectPr", "fldChar", "binData", "softHyphen", "proofErr",
 })  # fmt: skip
-# What only wraps blocks, rows or cells.
+# Elements that only wrap blocks, rows or cells.
 _WRAPS = frozenset({"sdt", "sdtContent", "customXml", "smartTag", "ins", "moveTo", "body", "txbxContent"})
 _SIGNS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
-_MOST_DRAWN = 1000
-_MOST_OF_A_CHART = 4000
+_MAX_DRAWN = 1000
+_MAX_CHART_TEXT = 4000
 _NOTES = frozenset({"footnoteReference", "endnoteReference"})
 
 
 def add_word(pieces: TextBuilder, data: bytes) -> None:
-    """Headings by their style, paragraphs, and the rows of tables, in order; a line's number counts paragraphs."""
+    """Adds headings (by style), paragraphs and table rows in order; the line number counts paragraphs."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         _Document(pieces, Package(archive)).read()
 
 
 class _Text:
-    """What stands in a paragraph, and what hangs on it."""
+    """A paragraph's text, and the text boxes and notes attached to it."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
@@ -66,14 +66,14 @@ class _Document:
         self._pictures = 0
 
     def read(self) -> None:
-        """The headers and footers once each, then the document."""
-        said: set[str] = set()
+        """Adds each header and footer once, then the document."""
+        seen: set[str] = set()
         for kind in ("header", "footer"):
             for root in self._package.related(kind):
                 text = " ".join(" ".join(self._inside(root)).split())
-                # A page's number alone says nothing.
-                if text not in said and any(letter.isalpha() for letter in text):
-                    said.add(text)
+                # Skip a page number on its own.
+                if text not in seen and any(letter.isalpha() for letter in text):
+                    seen.add(text)
                     self._pieces.paragraph(text, 1)
         body = child(self._package.document, "body")
         for item in _blocks(body) if body is not None else ():
@@ -81,13 +81,13 @@ class _Document:
             self._block(item)
         self._pieces.paragraph(self._carried, self._line)
         if self._pictures:
-            self._pieces.why_empty = "there is no text in it, only pictures"
+            self._pieces.why_empty = "it contains only pictures, no text"
 
     def _block(self, item: Any) -> None:
         if local(item) == "tbl":
             self._table(item)
         elif local(item) == "altChunk":
-            self._pieces.note("a part that another program has put in (altChunk) is not read: save it in Word")
+            self._pieces.note("a part that another program inserted (altChunk) is not read: save the file in Word")
         else:
             self._paragraph(item)
 
@@ -95,7 +95,7 @@ class _Document:
         text = self._text(item)
         words = self._numbered(item, text)
         if is_on(item, "pPr", "rPr", "del"):
-            # Its end is deleted: it goes on in the next.
+            # The paragraph mark is deleted: the text continues in the next paragraph.
             self._carried += words
             return
         words, self._carried = self._carried + words, ""
@@ -104,18 +104,18 @@ class _Document:
             self._pieces.heading(level, " ".join(words.split()), self._line)
         else:
             self._pieces.paragraph(words, self._line)
-        self._hanging(text)
+        self._add_attached(text)
 
     def _numbered(self, item: Any, text: _Text) -> str:
-        """Its words behind the number of the list's item."""
+        """The paragraph's text, after its list number."""
         words = text.words
         if not words.strip():
             return words
         number = self._numbers.next(self._styles.numbering(item))
         return f"{number} {words}" if number else words
 
-    def _hanging(self, text: _Text) -> None:
-        """Text boxes, footnotes and comments of a paragraph, behind it."""
+    def _add_attached(self, text: _Text) -> None:
+        """Adds a paragraph's text boxes, footnotes and comments after it."""
         self._pictures += text.pictures
         for box in text.boxes:
             for each in _blocks(box):
@@ -167,7 +167,7 @@ class _Document:
             text.plain += letters
 
     def _alternate(self, element: Any, text: _Text) -> None:
-        """The same thing in several forms: the first that has words or a box."""
+        """Reads alternative representations: the first that has text or a text box."""
         for each in element:
             before = len(text.parts), len(text.boxes)
             self._inline(each, text)
@@ -175,20 +175,20 @@ class _Document:
                 return
 
     def _described(self, element: Any, text: _Text) -> None:
-        said = " ".join((attribute(element, "descr") or "").split())
-        if said:
-            text.parts.append(f" [{said}] ")
+        description = " ".join((attribute(element, "descr") or "").split())
+        if description:
+            text.parts.append(f" [{description}] ")
 
     def _drawn(self, element: Any, text: _Text) -> None:
-        """The words of a diagram (SmartArt) or chart, which are parts of their own."""
+        """Adds the text of a diagram (SmartArt) or chart, which is a separate part."""
         number = attribute(element, "dm") or attribute(element, "id")
         root = self._package.by_id(number) if number else None
-        if root is None or len(text.notes) >= _MOST_DRAWN:
+        if root is None or len(text.notes) >= _MAX_DRAWN:
             return
         if local(element) == "chart":
-            found = [each.text or "" for each in root.iter() if local(each) in {"t", "v"}]
+            texts = [each.text or "" for each in root.iter() if local(each) in {"t", "v"}]
             text.notes.append(
-                ("Chart:", "; ".join(dict.fromkeys(filter(None, map(str.strip, found))))[:_MOST_OF_A_CHART])
+                ("Chart:", "; ".join(dict.fromkeys(filter(None, map(str.strip, texts))))[:_MAX_CHART_TEXT])
             )
             return
         for each in root.iter():
@@ -211,7 +211,7 @@ class _Document:
         text.notes.append((f"[{self._noted}]", words))
 
     def _inside(self, element: Any) -> Iterator[str]:
-        """The words of all paragraphs below."""
+        """The text of all paragraphs below an element."""
         for item in _blocks(element):
             if local(item) == "p":
                 text = self._text(item)
@@ -225,7 +225,7 @@ class _Document:
                         yield from self._inside(cell)
 
     def _table(self, table: Any) -> None:
-        """A table of rows and columns; one for layout, or a box of one cell, as the blocks that stand in it."""
+        """Adds a data table as rows; a layout table or a single-cell box as the blocks in it."""
         rows = [row for row in _children(table, "tr") if not is_on(row, "trPr", "del")]
         widths = [sum(1 for _ in _children(row, "tc")) for row in rows]
         inner = next((each for each in table.iterdescendants() if local(each) == "tbl"), None)
@@ -235,16 +235,16 @@ class _Document:
                     for item in _blocks(cell):
                         self._block(item)
             return
-        hanging: list[_Text] = []
-        add_rows(self._pieces, self._rows(rows, hanging))
-        for text in hanging:
-            self._hanging(text)
+        attached: list[_Text] = []
+        add_rows(self._pieces, self._rows(rows, attached))
+        for text in attached:
+            self._add_attached(text)
 
     def _has_headings(self, table: Any) -> bool:
         return any(self._styles.level(each) for each in table.iterdescendants() if local(each) == "p" and len(each) > 1)
 
-    def _rows(self, rows: Sequence[Any], hanging: list[_Text]) -> Iterator[Row]:
-        """The cells of each row; one that spans columns or rows stands in each of them."""
+    def _rows(self, rows: Sequence[Any], attached: list[_Text]) -> Iterator[Row]:
+        """The cells of each row; a cell that spans columns or rows is repeated in each of them."""
         above: list[str] = []
         for row in rows:
             before = value(row, "trPr", "gridBefore")
@@ -256,24 +256,24 @@ class _Document:
                 place = len(cells)
                 if place >= MAX_COLUMNS:
                     break
-                words, is_bold = self._cell(cell, hanging)
+                words, is_bold = self._cell(cell, attached)
                 own = own or bool(words)
                 if child(cell, "tcPr", "vMerge") is not None and value(cell, "tcPr", "vMerge") != "restart":
-                    words = again(above[place]) if place < len(above) else words
+                    words = shorten_repeated(above[place]) if place < len(above) else words
                 bold += [is_bold] if words else []
                 span = value(cell, "tcPr", "gridSpan") or ""
-                wide = min(int(span), MAX_COLUMNS - place) if span.isdigit() and int(span) > 1 else 1
-                cells += [words] + [again(words)] * (wide - 1)
-                across.update(range(place + 1, place + wide))
+                span_columns = min(int(span), MAX_COLUMNS - place) if span.isdigit() and int(span) > 1 else 1
+                cells += [words] + [shorten_repeated(words)] * (span_columns - 1)
+                across.update(range(place + 1, place + span_columns))
             above = cells
             if not own and any(cells):
-                # Nothing but the rest of cells that begin above.
+                # The row contains only the rest of cells that start above it.
                 continue
             named = is_on(row, "trPr", "tblHeader") or (bool(bold) and all(bold))
             key = len(bold) > 1 and bold[0] and not any(bold[1:])
             yield Row(self._line, cells, frozenset(across), named, key)
 
-    def _cell(self, cell: Any, hanging: list[_Text]) -> tuple[str, bool]:
+    def _cell(self, cell: Any, attached: list[_Text]) -> tuple[str, bool]:
         words: list[str] = []
         bold = plain = 0
         for item in _blocks(cell):
@@ -281,12 +281,12 @@ class _Document:
             words.append(self._numbered(item, text))
             bold, plain = bold + text.bold, plain + text.plain
             if text.boxes or text.notes or text.pictures:
-                hanging.append(text)
-        return folded("\n".join(words)), bold > 0 and plain == 0
+                attached.append(text)
+        return fold_whitespace("\n".join(words)), bold > 0 and plain == 0
 
 
 def _blocks(parent: Any) -> Iterator[Any]:
-    """The paragraphs and tables below, whatever they are wrapped in; of alternatives the first."""
+    """The paragraphs and tables below an element, unwrapped; the first of alternatives."""
     for each in parent:
         name = local(each)
         if name in {"p", "tbl", "altChunk"}:
@@ -298,10 +298,10 @@ def _blocks(parent: Any) -> Iterator[Any]:
 
 
 def _children(parent: Any, name: str) -> Iterator[Any]:
-    """The rows of a table, or the cells of a row, whatever they are wrapped in."""
+    """The rows of a table or the cells of a row, unwrapped."""
     for each in parent:
-        found = local(each)
-        if found == name:
+        tag = local(each)
+        if tag == name:
             yield each
-        elif found in _WRAPS:
+        elif tag in _WRAPS:
             yield from _children(each, name)

@@ -1,4 +1,4 @@
-"""The parts of a Word file beside its text: where they are, styles, the numbers of lists, signs of symbol fonts."""
+"""The parts of a Word file other than its text: relations, styles, list numbering, characters of symbol fonts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _HEADING = re.compile(r"(?:heading|überschrift|titre|título|titolo|kop)\s*([1-
 _ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),
           (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))  # fmt: skip
 _LEVELS = 9
-_MOST_BASES = 20
-# Adobe's encoding of the font Symbol from 0x61 and 0x41 on, and the signs that texts use of it and of Wingdings.
+_MAX_BASES = 20
+# Adobe's encoding of the Symbol font from 0x61 and 0x41, and common characters of Symbol and Wingdings.
 _GREEK = "αβχδεφγηιϕκλμνοπθρστυϖωξψζ"
 _SYMBOL = {0x61 + at: sign for at, sign in enumerate(_GREEK)} | {
     0x41 + at: sign for at, sign in enumerate("ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ")
@@ -30,13 +30,13 @@ _WINGDINGS = {
 
 
 def local(element: Any) -> str:
-    """An element's name without its namespace, of which there are two; empty for comments."""
+    """An element's name without its namespace (transitional or strict); empty for comments."""
     tag = element.tag
     return tag.rpartition("}")[2] if isinstance(tag, str) else ""
 
 
 def attribute(element: Any, name: str) -> str | None:
-    """An attribute by its name without namespace."""
+    """An attribute by its name without the namespace; None if it is missing."""
     for key, value in element.attrib.items():
         if key == name or key.endswith("}" + name):
             return str(value)
@@ -44,26 +44,26 @@ def attribute(element: Any, name: str) -> str | None:
 
 
 def child(element: Any, *names: str) -> Any:
-    """The element at the end of a way of names; None where there is none."""
+    """The element at the end of a path of names; None if there is none."""
     for name in names:
         element = next((each for each in element if local(each) == name), None) if element is not None else None
     return element
 
 
 def value(element: Any, *names: str) -> str | None:
-    """The attribute `val` of a child."""
-    found = child(element, *names)
-    return attribute(found, "val") if found is not None else None
+    """The attribute `val` of the child at a path of names."""
+    target = child(element, *names)
+    return attribute(target, "val") if target is not None else None
 
 
 def is_on(element: Any, *names: str) -> bool:
-    """Whether a switch such as `<w:b/>` is there and on."""
-    found = child(element, *names)
-    return found is not None and attribute(found, "val") not in {"0", "false", "off", "none"}
+    """Whether a switch such as `<w:b/>` is present and on."""
+    switch = child(element, *names)
+    return switch is not None and attribute(switch, "val") not in {"0", "false", "off", "none"}
 
 
 class Package:
-    """The archive: parts by their relations."""
+    """A Word archive: finds parts by their relations."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         """Raises `UnreadableFile` for an archive that is no Word file."""
@@ -71,22 +71,22 @@ class Package:
         self._names = {name.lower(): name for name in archive.namelist()}
         main = [target for kind, target, _ in self._relations("") if kind == "officeDocument"]
         if not main or main[0].lower() not in self._names:
-            raise UnreadableFile("it is an archive without a Word document in it")
+            raise UnreadableFile("it is an archive that contains no Word document")
         self._main = main[0]
         self.document: Any = self.part(self._main)
 
     def by_id(self, number: str) -> Any:
-        """The root of the document's part with that id; None where there is none."""
+        """The root of the document's part with that relation id; None if there is none."""
         for _, target, own in self._relations(self._main):
             if own == number and target.lower() in self._names and target.endswith(".xml"):
                 return self.part(target)
         return None
 
     def related(self, kind: str) -> Iterator[Any]:
-        """The roots of the document's parts of a kind: `styles`, `header`, `comments`."""
+        """The roots of the document's parts of one kind: `styles`, `header`, `comments`."""
         seen: set[str] = set()
-        for found, target, _ in self._relations(self._main):
-            if found == kind and target not in seen and target.lower() in self._names:
+        for part_kind, target, _ in self._relations(self._main):
+            if part_kind == kind and target not in seen and target.lower() in self._names:
                 seen.add(target)
                 yield self.part(target)
 
@@ -94,12 +94,12 @@ class Package:
         """A part's root."""
         from lxml import etree  # type: ignore[import-untyped]
 
-        # No entity is looked up, so depth and length harm nobody.
+        # Entities are not resolved, so `huge_tree` is safe.
         parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True, remove_comments=True)
         return etree.fromstring(self._archive.read(self._names[name.lower()]), parser)
 
     def _relations(self, part: str) -> Iterator[tuple[str, str, str]]:
-        """Kind, target and id of what a part refers to."""
+        """Kind, target and id of each relation of a part."""
         folder, _, file = part.rpartition("/")
         name = posixpath.join(folder, "_rels", f"{file}.rels").lower()
         if name not in self._names:
@@ -111,14 +111,14 @@ class Package:
 
 
 class Numbering(NamedTuple):
-    """A list's id and the level in it."""
+    """A list's id and the level of an item."""
 
     number: str
     level: int
 
 
 class Styles:
-    """What styles say of their paragraphs, themselves or by what they are based on."""
+    """Looks up the paragraph properties of styles, including those of base styles."""
 
     def __init__(self, root: Any) -> None:
         self._styles: dict[str, Any] = {}
@@ -127,15 +127,15 @@ class Styles:
                 self._styles.setdefault(name, each)
 
     def _bases(self, style: str | None) -> Iterator[Any]:
-        for _ in range(_MOST_BASES):
-            found = self._styles.get(style or "")
-            if found is None:
+        for _ in range(_MAX_BASES):
+            base = self._styles.get(style or "")
+            if base is None:
                 return
-            yield found
-            style = value(found, "basedOn")
+            yield base
+            style = value(base, "basedOn")
 
     def level(self, paragraph: Any) -> int:
-        """The level of a heading, 0 for what is none."""
+        """The heading level of a paragraph; 0 if it is no heading."""
         properties = child(paragraph, "pPr")
         outline = value(properties, "outlineLvl") if properties is not None else None
         style = value(properties, "pStyle") if properties is not None else None
@@ -149,7 +149,7 @@ class Styles:
         return int(outline) + 1 if outline in {"0", "1", "2", "3", "4", "5"} else 0
 
     def numbering(self, paragraph: Any) -> Numbering | None:
-        """The list that a paragraph is an item of."""
+        """The list item that a paragraph is; None if it is none."""
         properties = child(paragraph, "pPr")
         if properties is None:
             return None
@@ -165,7 +165,7 @@ class Styles:
 
 class _Level(NamedTuple):
     start: int
-    form: str
+    number_format: str
     text: str
 
 
@@ -190,7 +190,7 @@ class ListCounter:
                         self._starts[number, int(attribute(override, "ilvl") or 0)] = int(start)
 
     def next(self, item: Numbering | None) -> str:
-        """The number that stands before an item, `2.1`; empty for bullets."""
+        """The number to show before an item, `2.1`; empty for bullets."""
         if item is None:
             return ""
         abstract = self._lists.get(item.number, "")
@@ -208,12 +208,12 @@ class ListCounter:
                 counts[level] = levels[level].start - (level == item.level)
         counts[item.level] += 1
         counts[item.level + 1 :] = [0] * (_LEVELS - item.level - 1)
-        if levels[item.level].form in {"bullet", "none"}:
+        if levels[item.level].number_format in {"bullet", "none"}:
             return ""
 
-        def of_level(found: re.Match[str]) -> str:
-            level = int(found[1]) - 1
-            return _count(counts[level], levels[level].form) if level in levels else ""
+        def of_level(match: re.Match[str]) -> str:
+            level = int(match[1]) - 1
+            return _count(counts[level], levels[level].number_format) if level in levels else ""
 
         return re.sub(r"%([1-9])", of_level, levels[item.level].text).strip()
 
@@ -222,28 +222,28 @@ def _levels(abstract: Any) -> Iterator[tuple[int, _Level]]:
     for each in abstract:
         if local(each) == "lvl" and (attribute(each, "ilvl") or "").isdigit():
             start = value(each, "start") or "1"
-            form = value(each, "numFmt") or "decimal"
+            number_format = value(each, "numFmt") or "decimal"
             yield (
                 int(attribute(each, "ilvl") or 0),
-                _Level(int(start) if start.isdigit() else 1, form, value(each, "lvlText") or ""),
+                _Level(int(start) if start.isdigit() else 1, number_format, value(each, "lvlText") or ""),
             )
 
 
-def _count(number: int, form: str) -> str:
-    if form in {"lowerLetter", "upperLetter"}:
+def _count(number: int, number_format: str) -> str:
+    if number_format in {"lowerLetter", "upperLetter"}:
         text = chr(ord("a") + (number - 1) % 26) * min((number - 1) // 26 + 1, 10)
-        return text.upper() if form == "upperLetter" else text
-    if form in {"lowerRoman", "upperRoman"} and 0 < number < 5000:
+        return text.upper() if number_format == "upperLetter" else text
+    if number_format in {"lowerRoman", "upperRoman"} and 0 < number < 5000:
         text = ""
         for worth, sign in _ROMAN:
             text += sign * (number // worth)
             number %= worth
-        return text.upper() if form == "upperRoman" else text
-    return f"{number:02}" if form == "decimalZero" else str(number)
+        return text.upper() if number_format == "upperRoman" else text
+    return f"{number:02}" if number_format == "decimalZero" else str(number)
 
 
 def symbol(element: Any) -> str:
-    """The sign of a `w:sym`, empty for one that no text has."""
+    """The character of a `w:sym`; empty if it has no Unicode equivalent."""
     try:
         code = int(attribute(element, "char") or "", 16)
     except ValueError:

@@ -1,7 +1,7 @@
-"""The process that reads documents, one after another: `python -m rag.documents.worker`, started by `process`.
+"""The subprocess that parses documents, one at a time: `python -m rag.documents.worker`, started by `process`.
 
-A job comes as a frame on stdin, its answer goes as one to stdout: eight bytes of length, then msgpack. Each job has
-limits of its own on memory and on processor time; what passes them ends here, and nothing else does.
+It reads jobs from stdin and writes answers to stdout as frames: eight bytes of length, then msgpack. Each job has its
+own limits on memory and CPU time; a job that exceeds them ends only this process.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from rag.documents.reading import MAX_BYTES, UnreadableFile
 
 MB = 1024 * 1024
 LENGTH = 8
-# A process that has grown beyond this share of its memory is not used again: the next file is to have all of it.
+# A process that has grown beyond this share of its memory is not reused, so that the next file can use all of it.
 _GROWN = 0.25
 _NEAR = 0.6
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What reading one document may take. `memory_bytes` is of the whole process, about 100 MB of it its own."""
+    """The limits for parsing one document. `memory_bytes` includes about 100 MB for the process itself."""
 
     timeout_s: float = 60.0
     memory_bytes: int = 1024 * MB
@@ -37,7 +37,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class ReadJob(msgspec.Struct, frozen=True):
-    """A document to read and cut."""
+    """A document to parse and split."""
 
     name: str
     data: bytes
@@ -47,7 +47,7 @@ class ReadJob(msgspec.Struct, frozen=True):
 
 
 class WorkerAnswer(msgspec.Struct, frozen=True):
-    """What it is cut into, or the `error` that says why it is not. `last`: this process reads no more."""
+    """The chunks, or the `error` that prevented them. `last`: the process ends after this answer."""
 
     cut: ChunkedDocument = ChunkedDocument()
     error: str = ""
@@ -55,7 +55,7 @@ class WorkerAnswer(msgspec.Struct, frozen=True):
 
 
 def answer(job: ReadJob) -> WorkerAnswer:
-    """Reads and cuts within the limits on memory and processor time."""
+    """Runs a job within its limits on memory and CPU time."""
     limits = job.limits
     _limit(limits)
     try:
@@ -63,7 +63,7 @@ def answer(job: ReadJob) -> WorkerAnswer:
     except UnreadableFile as error:
         if not _near(limits):
             return WorkerAnswer(error=str(error), last=_grown(limits))
-        # Libraries of C call it otherwise when they get no more memory.
+        # C libraries report other errors when they run out of memory.
         return WorkerAnswer(error=f"{too_large(limits)}: {error}", last=True)
     except MemoryError:
         return WorkerAnswer(error=too_large(limits), last=True)
@@ -71,14 +71,14 @@ def answer(job: ReadJob) -> WorkerAnswer:
 
 
 def too_large(limits: Limits) -> str:
-    """Why a document that takes too much memory is not read."""
+    """The error text for a document that needs too much memory."""
     return f"reading it takes more than {write_size(limits.memory_bytes)} of memory (read.memory)"
 
 
 def _limit(limits: Limits) -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     until = int(usage.ru_utime + usage.ru_stime + limits.timeout_s) + 2
-    # Not every system knows both.
+    # Not every system supports both limits.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CPU, (until, resource.RLIM_INFINITY))
     with contextlib.suppress(ValueError, OSError):
@@ -86,14 +86,14 @@ def _limit(limits: Limits) -> None:
 
 
 def _grown(limits: Limits) -> bool:
-    # Not `ru_maxrss`: it begins with what the process had that started this one.
+    # Not `ru_maxrss`: it starts with the value of the parent process.
     with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[1]) * resource.getpagesize() > _GROWN * limits.memory_bytes
     return False
 
 
 def _near(limits: Limits) -> bool:
-    """Whether this process has ever come near its limit."""
+    """Whether this process's peak memory has been near its limit."""
     with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/self/status", "rb") as file:
         peak = next(line for line in file if line.startswith(b"VmPeak"))
         return int(peak.split()[1]) * 1024 > _NEAR * limits.memory_bytes
@@ -101,27 +101,27 @@ def _near(limits: Limits) -> bool:
 
 
 def serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
-    """Answers jobs until there are no more."""
+    """Runs jobs until the input ends."""
     while len(head := jobs.read(LENGTH)) == LENGTH:
-        made = answer(msgspec.msgpack.decode(jobs.read(int.from_bytes(head)), type=ReadJob))
+        result = answer(msgspec.msgpack.decode(jobs.read(int.from_bytes(head)), type=ReadJob))
         try:
-            data = msgspec.msgpack.encode(made)
+            data = msgspec.msgpack.encode(result)
         except MemoryError:
-            data = msgspec.msgpack.encode(WorkerAnswer(error="what is read of it takes too much memory", last=True))
+            data = msgspec.msgpack.encode(WorkerAnswer(error="its text takes too much memory", last=True))
         answers.write(len(data).to_bytes(LENGTH) + data)
         answers.flush()
-        if made.last:
+        if result.last:
             return
 
 
 def main() -> None:
-    """Serves stdin and stdout; what a library prints goes nowhere."""
+    """Serves stdin and stdout; discards what a library prints."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers = os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
     serve(sys.stdin.buffer, answers)
 
 

@@ -1,1 +1,1 @@
-"""Questions that are answered from the rows of a database."""
+"""Table sources: answer questions with rows of a database or of files."""

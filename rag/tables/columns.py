@@ -1,7 +1,7 @@
-"""Columns of a query: each must belong to a table of the query and be one that may be read.
+"""Resolves a query's columns: each must belong to a table of the query and be allowed.
 
-When that is shown, every table is replaced by a SELECT of its allowed columns. So the database can't give others
-either, whatever the text means to it: a whole row (`SELECT o FROM orders o`) holds what may be read and nothing more.
+Then every table is replaced by a SELECT of its allowed columns. So the database can't return other columns either,
+however it reads the text: even a whole row (`SELECT o FROM orders o`) contains only allowed columns.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ Dialect: TypeAlias = Literal["sqlite", "postgres", "mysql", "duckdb"]
 
 
 class SqlRefused(Exception):
-    """The text may not run; the message says why, for the model and the log."""
+    """The query may not run; the message gives the reason, for the model and the log."""
 
 
 class Allowed(msgspec.Struct, frozen=True):
-    """What may be read: tables with their columns, by the names that the database has."""
+    """What may be read: tables with their columns, by their names in the database."""
 
     dialect: Dialect
     tables: Mapping[str, tuple[str, ...]]
 
 
 def fold_names(tree: exp.Query, allowed: Allowed) -> exp.Query:
-    """A copy with each name in the case that the dialect gives it, so that equal names are equal texts.
+    """Returns a copy with each name in the dialect's canonical case, so that names compare as texts.
 
-    PostgreSQL lowers names without quotes; SQLite and DuckDB tell no case apart, MySQL none of columns and, depending
-    on the server, of tables: a table is then the allowed one of that very spelling, or the only one of any.
+    PostgreSQL lowers unquoted names. SQLite and DuckDB ignore case. MySQL ignores the case of columns and, depending on
+    the server, of tables: a table's name then means the allowed table of that spelling, or the only one that matches.
     """
     from sqlglot import exp
     from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
@@ -54,7 +54,7 @@ def fold_names(tree: exp.Query, allowed: Allowed) -> exp.Query:
 
 
 def table_names(allowed: Allowed) -> dict[str, str]:
-    """The tables as a folded query names them, with the names that the database has."""
+    """Maps the folded name of each allowed table to its name in the database."""
     return {(name.lower() if allowed.dialect in ("sqlite", "duckdb") else name): name for name in allowed.tables}
 
 
@@ -63,8 +63,8 @@ def _column_names(allowed: Allowed, table: str) -> dict[str, str]:
     return {(name if allowed.dialect == "postgres" else name.lower()): name for name in columns}
 
 
-def resolved(tree: exp.Query, allowed: Allowed) -> exp.Query:
-    """The folded query with each column shown to be allowed, and each table replaced. Raises `SqlRefused`."""
+def resolve(tree: exp.Query, allowed: Allowed) -> exp.Query:
+    """Checks each column of a folded query and replaces each table by its view. Raises `SqlRefused`."""
     from sqlglot import exp
 
     views = {folded: _column_names(allowed, real) for folded, real in table_names(allowed).items()}
@@ -73,13 +73,13 @@ def resolved(tree: exp.Query, allowed: Allowed) -> exp.Query:
         raise SqlRefused(f"{row.name[:60]} is a whole row of a table: name the columns")
     for star in qualified.find_all(exp.Star):
         if not isinstance(star.parent, exp.Count):
-            raise SqlRefused("* stands for columns that can't be told: name the columns")
+            raise SqlRefused("the columns of * can't be determined: name the columns")
     if any(join.args.get("using") for join in qualified.find_all(exp.Join)):
-        raise SqlRefused("USING names a column that is not in both tables: write ON")
+        raise SqlRefused("USING names a column that is not in both tables: use ON")
     used = _used(qualified, views)
     real = table_names(allowed)
     for table in list(qualified.find_all(exp.Table)):
-        # Those that aren't are names of WITH.
+        # Other names refer to WITH queries.
         if table.name in views:
             columns = views[table.name]
             wanted = used.get(id(table)) or [next(iter(columns))]
@@ -91,9 +91,9 @@ def _qualified(tree: exp.Query, dialect: Dialect, views: Mapping[str, Mapping[st
     from sqlglot.optimizer.qualify import qualify
     from sqlglot.schema import MappingSchema
 
-    known: dict[str, object] = {table: dict.fromkeys(columns, "TEXT") for table, columns in views.items()}
-    schema = MappingSchema(known, dialect=dialect, normalize=False)
-    found: Any = qualify(
+    table_columns: dict[str, object] = {table: dict.fromkeys(columns, "TEXT") for table, columns in views.items()}
+    schema = MappingSchema(table_columns, dialect=dialect, normalize=False)
+    qualified: Any = qualify(
         tree,
         dialect=dialect,
         schema=schema,
@@ -101,31 +101,31 @@ def _qualified(tree: exp.Query, dialect: Dialect, views: Mapping[str, Mapping[st
         validate_qualify_columns=True,
         quote_identifiers=True,
     )
-    return found  # type: ignore[no-any-return]
+    return qualified  # type: ignore[no-any-return]
 
 
 def _used(tree: exp.Query, views: Mapping[str, Mapping[str, str]]) -> dict[int, list[str]]:
-    """The columns that are read of each table of the query. Raises `SqlRefused` for one that is nobody's."""
+    """The columns that the query reads, by table node. Raises `SqlRefused` for a column that no table has."""
     from sqlglot import exp
     from sqlglot.optimizer.scope import traverse_scope
 
     used: dict[int, list[str]] = {}
-    found: set[int] = set()
+    resolved: set[int] = set()
     for scope in traverse_scope(tree):
         sources = {name: node for name, node in scope.references if name in scope.sources}
         for column in scope.columns:
-            if id(column) in found or column.table not in sources:
+            if id(column) in resolved or column.table not in sources:
                 continue
             source = scope.sources[column.table]
             names = views[source.name] if isinstance(source, exp.Table) else _outputs(source)
             if column.name not in names:
                 raise SqlRefused(f"{column.table[:60]} has no column {column.name[:60]}")
-            found.add(id(column))
+            resolved.add(id(column))
             if isinstance(source, exp.Table):
                 used.setdefault(id(source), []).append(column.name)
     for column in tree.find_all(exp.Column):
-        if id(column) not in found and not _names_output(column):
-            raise SqlRefused(f"{column.sql()[:60]} is no column of the tables")
+        if id(column) not in resolved and not _names_output(column):
+            raise SqlRefused(f"{column.sql()[:60]} is not a column of these tables")
     return used
 
 
@@ -135,9 +135,9 @@ def _outputs(source: Scope) -> list[str]:
 
 
 def _names_output(column: exp.Column) -> bool:
-    """Whether it stands in ORDER BY or DISTINCT ON for a column of the result.
+    """Whether the name refers to an output column in ORDER BY or DISTINCT ON.
 
-    Alone it does so for every database; within an expression some take it for a row if a table has that name.
+    On its own it does in every database. Within an expression some databases read it as a row if a table has that name.
     """
     from sqlglot import exp
 
@@ -162,7 +162,7 @@ def _sources_of(query: exp.Query) -> Iterator[str]:
 
 
 def _replace(table: exp.Table, real: str, columns: Mapping[str, str]) -> None:
-    """The table becomes a SELECT of `columns`, by the names the query has for them."""
+    """Replaces the table by a SELECT of `columns`, under the names that the query uses."""
     from sqlglot import exp
 
     read: list[exp.Expr] = []
@@ -177,7 +177,7 @@ def _replace(table: exp.Table, real: str, columns: Mapping[str, str]) -> None:
 
 
 def check_views(tree: exp.Query, allowed: Allowed) -> None:
-    """What is written reads tables only where their allowed columns are selected by name. Raises `SqlRefused`."""
+    """Checks that the generated SQL reads tables only by selecting allowed columns by name. Raises `SqlRefused`."""
     from sqlglot import exp
 
     named = {cte.alias for cte in tree.find_all(exp.CTE)}
@@ -191,4 +191,4 @@ def check_views(tree: exp.Query, allowed: Allowed) -> None:
             isinstance(each, exp.Column) and not each.table and each.name in allowed.tables.get(table.name, ())
             for each in columns
         ):
-            raise SqlRefused(f"{table.name[:60]} is read in a way that can't be proven")
+            raise SqlRefused(f"the use of {table.name[:60]} can't be proven safe: write a simpler query")

@@ -1,7 +1,7 @@
-"""Databases that are only read: what tables they have, and rows for a query that has been proven safe.
+"""Read-only database engines: list tables and run queries that have been proven safe.
 
-The proof is the first wall. Each engine is the second: a connection that can't write, a role that must not be able to,
-limits of time, rows, bytes and memory. Files are read by processes of their own (`rag.tables.child`).
+The proof is the first line of defence, each engine the second: a read-only connection, a role without write rights, and
+limits on time, rows, bytes and memory. Files are read in subprocesses (`rag.tables.child`).
 """
 
 from __future__ import annotations
@@ -15,48 +15,48 @@ from typing import Any, Protocol
 
 from contract.work import WorkPool
 from rag.tables.child import START_S, Child, ChildAnswer, ChildStopped
-from rag.tables.choice import chosen
 from rag.tables.columns import Dialect
 from rag.tables.rows import SAMPLES, Column, EngineRefused, QueryFailed, Rows, sample
+from rag.tables.selection import select_tables
 
-__all__ = ["SAMPLES", "Column", "EngineRefused", "QueryFailed", "Rows", "TableEngine", "chosen", "sample"]
+__all__ = ["SAMPLES", "Column", "EngineRefused", "QueryFailed", "Rows", "TableEngine", "sample", "select_tables"]
 
 THREADS = 3
 LOAD_S = 120.0
-# What a query may take beyond its time before its process is killed.
+# How long a query may exceed its time limit before its process is killed.
 GRACE_S = 0.5
 
 
 class TableEngine(Protocol):
-    """One database."""
+    """One read-only database."""
 
     dialect: Dialect
 
     async def open(self) -> None:
-        """Connects. Raises `EngineRefused`."""
+        """Connects and checks that access is read-only. Raises `EngineRefused`."""
         ...
 
     async def tables(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Column]]:
-        """The tables with their columns; `wanted` names those that may be read, each with its columns or none for all.
+        """Returns the readable tables with their columns. `wanted`: their columns by table; no columns means all.
 
-        Raises `EngineRefused` for names that are not there.
+        Raises `EngineRefused` for names that do not exist.
         """
         ...
 
     async def run(self, sql: str, timeout_s: float, max_rows: int, caller: str = "") -> Rows:
-        """The rows, in the turn of `caller`. Raises `QueryFailed`."""
+        """Runs a query, queued as `caller`. Raises `QueryFailed`."""
         ...
 
     async def close(self) -> None:
-        """Lets go."""
+        """Disconnects."""
         ...
 
 
 class Children:
-    """The processes that serve one database: as many as queries run at once, some of them kept for the next."""
+    """The subprocesses of one database: one per concurrent query; idle ones are reused."""
 
     def __init__(self, start: Callable[[], Child]) -> None:
-        """`start` gives one that is ready for queries."""
+        """`start` returns a child that is ready for queries."""
         self._start = start
         self._lock = threading.Lock()
         self._idle: list[Child] = []
@@ -64,21 +64,21 @@ class Children:
         self._closed = False
 
     def run(self, sql: str, timeout_s: float, max_rows: int) -> Rows:
-        """The rows. Raises `QueryFailed`."""
-        child = self._take()
+        """Runs a query. Raises `QueryFailed`."""
+        child = self._acquire()
         try:
             answer = child.ask("run", [sql, timeout_s, max_rows], timeout_s + GRACE_S)
         except ChildStopped as error:
             self._drop(child)
             raise QueryFailed(str(error)) from None
         except BaseException:
-            self._keep(child)
+            self._release(child)
             raise
-        self._keep(child)
+        self._release(child)
         assert answer.rows is not None
         return answer.rows
 
-    def _take(self) -> Child:
+    def _acquire(self) -> Child:
         with self._lock:
             child = self._idle.pop() if self._idle else None
         if child is None:
@@ -94,7 +94,7 @@ class Children:
         with self._lock:
             self._busy.discard(child)
 
-    def _keep(self, child: Child) -> None:
+    def _release(self, child: Child) -> None:
         with self._lock:
             self._busy.discard(child)
             if not self._closed:
@@ -103,11 +103,11 @@ class Children:
         child.kill()
 
     def add(self, child: Child) -> None:
-        """One that is ready."""
-        self._keep(child)
+        """Adds a child that is ready."""
+        self._release(child)
 
     def close(self) -> None:
-        """Ends those that wait now, and those that work when they are done."""
+        """Kills idle children now, and busy ones after their query."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -116,7 +116,7 @@ class Children:
 
 
 def _started(kind: str, calls: Sequence[tuple[str, Sequence[Any]]], timeout_s: float) -> tuple[Child, ChildAnswer]:
-    """A child after these calls, and its last answer. Raises `EngineRefused` or `ChildStopped` and leaves no child."""
+    """Starts a child and makes calls; returns it with its last answer. Kills it on `EngineRefused`, `ChildStopped`."""
     child = Child(kind)
     answer = ChildAnswer()
     try:
@@ -134,7 +134,7 @@ class SqliteEngine:
     dialect: Dialect = "sqlite"
 
     def __init__(self, path: Path, pool: WorkPool | None = None) -> None:
-        """`pool` has the threads that wait for queries."""
+        """`pool` provides the threads that wait for queries."""
         self._path = path
         self._pool = pool or WorkPool("sql", THREADS)
         self._wanted: dict[str, list[str]] | None = None
@@ -147,7 +147,7 @@ class SqliteEngine:
         return _started("sqlite", calls, START_S)
 
     async def open(self) -> None:
-        """See `Engine.open`."""
+        """See `TableEngine.open`."""
         await self._pool.run("", self._open)
 
     def _open(self) -> None:
@@ -158,7 +158,7 @@ class SqliteEngine:
         self._children.add(child)
 
     async def tables(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Column]]:
-        """See `Engine.tables`."""
+        """See `TableEngine.tables`."""
         return await self._pool.run("", self._tables, wanted)
 
     def _tables(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Column]]:
@@ -167,25 +167,24 @@ class SqliteEngine:
             child, answer = self._child()
         except (ChildStopped, OSError) as error:
             raise EngineRefused(f"{self._path} can't be read: {error}") from None
-        before, self._children = self._children, Children(lambda: self._child()[0])
-        before.close()
+        previous, self._children = self._children, Children(lambda: self._child()[0])
+        previous.close()
         self._children.add(child)
         return answer.tables or {}
 
     async def run(self, sql: str, timeout_s: float, max_rows: int, caller: str = "") -> Rows:
-        """See `Engine.run`."""
+        """See `TableEngine.run`."""
         return await self._pool.run(caller, self._children.run, sql, timeout_s, max_rows)
 
     async def close(self) -> None:
-        """See `Engine.close`."""
+        """See `TableEngine.close`."""
         self._children.close()
 
 
 class FilesEngine:
-    """Implements `TableEngine` on CSV and Parquet files (DuckDB): loaded, then cut off from files and network.
+    """Implements `TableEngine` on CSV and Parquet files (DuckDB), without access to other files or the network.
 
-    Only the columns that may be read are loaded. A file that changes is loaded again before the next query; its
-    columns must stay.
+    Loads only the readable columns. Reloads a changed file before the next query; its columns must stay the same.
     """
 
     dialect: Dialect = "duckdb"
@@ -196,42 +195,42 @@ class FilesEngine:
         pool: WorkPool | None = None,
         wanted: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """`files` by the names of their tables; `wanted`: see `Engine.tables`."""
+        """`files` by table name; `wanted`: see `TableEngine.tables`."""
         self._files = dict(files)
         self._pool = pool or WorkPool("sql", THREADS)
         self._wanted = {table: list(columns) for table, columns in (wanted or {}).items()}
         self._lock = threading.Lock()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._loads = 0
-        self._seen: object = None
-        self._found: dict[str, list[Column]] = {}
+        self._loaded_stamp: object = None
+        self._columns: dict[str, list[Column]] = {}
         self._children: Children | None = None
 
     def _stamp(self) -> object:
-        """What changes when a file does; the same as before while one can't be looked at."""
+        """A value that changes when a file changes; the last value if a file can't be read."""
         try:
             return [(path.stat().st_mtime_ns, path.stat().st_size) for path in self._files.values()]
         except OSError:
-            return self._seen
+            return self._loaded_stamp
 
     async def open(self) -> None:
-        """See `Engine.open`."""
+        """See `TableEngine.open`."""
         if find_spec("duckdb") is None:
             raise EngineRefused("files need the package duckdb: gatehouse-platform[tables]")
         await self._pool.run("", self._load)
 
     def _load(self) -> None:
-        """The files as they are now, in place of what there was. Raises `EngineRefused`, and leaves what there was."""
-        seen = self._stamp()
+        """Loads the current files; the previous tables stay in use if this raises `EngineRefused`."""
+        stamp = self._stamp()
         if self._folder is None:
             try:
                 self._folder = tempfile.TemporaryDirectory(prefix="gatehouse-tables-", ignore_cleanup_errors=True)
             except OSError as error:
-                raise EngineRefused(f"files need a folder for their tables (TMPDIR): {error}") from None
+                raise EngineRefused(f"can't create a temporary folder for tables (check TMPDIR): {error}") from None
         self._loads += 1
         into = Path(self._folder.name) / f"tables-{self._loads}.duckdb"
         files = {name: str(path) for name, path in self._files.items()}
-        self._seen = seen
+        self._loaded_stamp = stamp
         try:
             child, answer = _started("files", [("load", [files, self._wanted, str(into)])], LOAD_S)
             child.kill()
@@ -242,29 +241,29 @@ class FilesEngine:
         except EngineRefused:
             into.unlink(missing_ok=True)
             raise
-        before = self._children
+        previous = self._children
         self._children = Children(lambda: _started("files", [("open", [str(into)])], START_S)[0])
         self._children.add(first)
-        self._found = answer.tables or {}
-        if before is not None:
-            before.close()
+        self._columns = answer.tables or {}
+        if previous is not None:
+            previous.close()
             (Path(self._folder.name) / f"tables-{self._loads - 1}.duckdb").unlink(missing_ok=True)
 
     async def tables(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Column]]:
-        """See `Engine.tables`."""
-        asked = {table: list(columns) for table, columns in wanted.items()}
-        if asked != self._wanted:
-            self._wanted = asked
+        """See `TableEngine.tables`."""
+        requested = {table: list(columns) for table, columns in wanted.items()}
+        if requested != self._wanted:
+            self._wanted = requested
             await self._pool.run("", self._load)
-        return dict(self._found)
+        return dict(self._columns)
 
     async def run(self, sql: str, timeout_s: float, max_rows: int, caller: str = "") -> Rows:
-        """See `Engine.run`."""
+        """See `TableEngine.run`."""
         return await self._pool.run(caller, self._run, sql, timeout_s, max_rows)
 
     def _run(self, sql: str, timeout_s: float, max_rows: int) -> Rows:
-        # While one query has the files loaded again, the others read what there was.
-        if self._stamp() != self._seen and self._lock.acquire(blocking=False):
+        # While one query reloads the files, the others read the previous tables.
+        if self._stamp() != self._loaded_stamp and self._lock.acquire(blocking=False):
             try:
                 self._load()
             except EngineRefused as error:
@@ -277,7 +276,7 @@ class FilesEngine:
         return children.run(sql, timeout_s, max_rows)
 
     async def close(self) -> None:
-        """See `Engine.close`."""
+        """See `TableEngine.close`."""
         if self._children is not None:
             self._children.close()
             self._children = None

@@ -1,7 +1,7 @@
-"""How much larger than what they are made of values may become, and the query itself: bounded before it runs.
+"""Bounds the size of a query's values, and of the query itself, before it runs.
 
-Functions that join or replace texts are harmless one by one, and gigabytes when nested. Their growth is multiplied
-over the whole query, as if each worked on what the others give.
+Functions that join or replace texts are harmless alone, but produce gigabytes when nested. Their growth factors are
+multiplied over the complete query, as if each function used the results of all others.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from sqlglot import Token, exp
 
 MAX_GROWTH = 10_000
-# Of a query whose names are written out.
-MAX_WRITTEN = 4_000
+# The maximum number of nodes of a query with all names expanded.
+MAX_EXPANDED = 4_000
 MAX_BARE_JOINS = 4
 MAX_WILDCARDS = 6
 MAX_PATTERN = 200
@@ -29,7 +29,7 @@ _BACK_REFERENCE = re.compile(r"\\[1-9gk]|\(\?P=")
 
 
 def check_growth(tree: exp.Query) -> None:
-    """Raises `SqlRefused` for values that could become too large, and for patterns that could take for ever."""
+    """Raises `SqlRefused` for values that could become too large and patterns that could take too long."""
     from sqlglot import exp
 
     growth = 1.0
@@ -59,93 +59,93 @@ def check_growth(tree: exp.Query) -> None:
 
 
 def _of_replace(node: exp.Replace) -> float:
-    """What replacing can multiply a text's length by."""
+    """The growth factor of replace()."""
     from sqlglot import exp
 
     what, by = node.expression, node.args.get("replacement")
     if by is None:
         return 1.0
     if not (isinstance(what, exp.Literal) and isinstance(by, exp.Literal)):
-        raise SqlRefused("replace() takes its second and third argument as plain texts")
+        raise SqlRefused("the second and third argument of replace() must be literal texts")
     return max(1.0, math.ceil(len(str(by.this)) / max(1, len(str(what.this)))))
 
 
 def _of_call(node: exp.Anonymous) -> float:
-    """A function that has no class of its own, by its name."""
-    name, given = str(node.this).lower(), node.expressions
+    """The growth factor of a function without its own node class."""
+    name, arguments = str(node.this).lower(), node.expressions
     if name == "printf":
-        return _of_format(given[0] if given else None)
+        return _of_format(arguments[0] if arguments else None)
     if name == "quote":
         return 2.0
-    if name == "regexp_match" and len(given) > 1:
-        return _of_regex(given[1], None)
-    if name == "json_search" and len(given) > 2:
-        _check_pattern(given[2])
+    if name == "regexp_match" and len(arguments) > 1:
+        return _of_regex(arguments[1], None)
+    if name == "json_search" and len(arguments) > 2:
+        _check_pattern(arguments[2])
     return 1.0
 
 
 def _of_regex(pattern: exp.Expr, by: exp.Expr | None) -> float:
-    """The pattern is a plain text, so that what it may cost can be read; what replaces its matches too."""
+    """The growth factor of a regex function. Pattern and replacement must be literals, so that the cost is known."""
     from sqlglot import exp
 
     if not isinstance(pattern, exp.Literal) or not (by is None or isinstance(by, exp.Literal)):
-        raise SqlRefused("regular expressions and what replaces their matches are plain texts")
+        raise SqlRefused("regular expressions and their replacements must be literal texts")
     if len(str(pattern.this)) > MAX_PATTERN or _BACK_REFERENCE.search(str(pattern.this)):
-        raise SqlRefused(f"a regular expression has at most {MAX_PATTERN} characters and no back reference")
+        raise SqlRefused(f"a regular expression may have at most {MAX_PATTERN} characters and no back reference")
     return 1.0 + (len(str(by.this)) if by is not None else 0)
 
 
-def _of_format(form: object) -> float:
-    """printf and format: each place of the format may hold one argument, and at most its own width."""
+def _of_format(format_node: object) -> float:
+    """The growth factor of printf and format: each placeholder can insert one argument, padded to its width."""
     from sqlglot import exp
 
-    if not isinstance(form, exp.Literal):
-        raise SqlRefused("the format of printf() and format() is a plain text")
-    text = str(form.this)
-    # A width that stands in another argument can't be read here.
+    if not isinstance(format_node, exp.Literal):
+        raise SqlRefused("the format of printf() and format() must be a literal text")
+    text = str(format_node.this)
+    # The width can't be known here if another argument contains it.
     if "*" in text or _WIDTH_OF_ARGUMENT.search(text) or any(int(each) > MAX_WIDTH for each in _NUMBERS.findall(text)):
-        raise SqlRefused(f"a format is at most {MAX_WIDTH} wide, in plain digits")
+        raise SqlRefused(f"the width in a format must be a literal number of at most {MAX_WIDTH}")
     return max(1.0, text.count("%") + text.count("{"))
 
 
 def _of_repeating(node: exp.Expr) -> float:
-    """lpad, rpad, repeat, space and MySQL's format: how often or how wide, in plain digits."""
+    """The growth factor of lpad, rpad, repeat, space and MySQL's format: a literal count or width."""
     from sqlglot import exp
 
     times = node.this if isinstance(node, exp.Space) else node.args.get("times") or node.args.get("format")
     times = times or node.expression
     if not (isinstance(times, exp.Literal) and str(times.this).isdigit() and int(str(times.this)) <= MAX_WIDTH):
-        raise SqlRefused(f"how often or how wide a text becomes is a number of at most {MAX_WIDTH}")
+        raise SqlRefused(f"the count or width of a padded or repeated text must be a literal of at most {MAX_WIDTH}")
     return max(1.0, float(str(times.this)))
 
 
 def _check_pattern(pattern: exp.Expr | None, wildcard: str = "%") -> None:
     from sqlglot import exp
 
-    made = (exp.Replace, exp.GroupConcat, exp.ArrayAgg, exp.Repeat, exp.Pad, exp.RegexpReplace, exp.Format)
+    generators = (exp.Replace, exp.GroupConcat, exp.ArrayAgg, exp.Repeat, exp.Pad, exp.RegexpReplace, exp.Format)
 
     wildcards = 0
     for node in pattern.walk() if pattern is not None else ():
         if isinstance(node, exp.Literal):
             wildcards += str(node.this).replace(wildcard * 2, wildcard).count(wildcard)
-        elif isinstance(node, made):
-            raise SqlRefused("a pattern can't be made by replace() or of several rows")
+        elif isinstance(node, generators):
+            raise SqlRefused("a pattern must not be computed by replace(), repeat() or from several rows")
     if wildcards > MAX_WILDCARDS:
-        raise SqlRefused(f"a pattern has {wildcards} wildcards: at most {MAX_WILDCARDS}")
+        raise SqlRefused(f"a pattern has {wildcards} wildcards; the limit is {MAX_WILDCARDS}")
 
 
 def check_joins(tokens: Sequence[Token]) -> None:
-    """Raises `SqlRefused` for joins without conditions: each of them doubles what reading the text takes."""
+    """Raises `SqlRefused` for too many joins without a condition: each one doubles the time to parse the text."""
     from sqlglot import TokenType
 
     kinds = [token.token_type for token in tokens]
     bare = kinds.count(TokenType.JOIN) - kinds.count(TokenType.ON) - kinds.count(TokenType.USING)
     if bare > MAX_BARE_JOINS:
-        raise SqlRefused("too many of its joins have no ON")
+        raise SqlRefused("it has too many joins without ON")
 
 
 def check_size(tree: exp.Query) -> None:
-    """Raises `SqlRefused` if writing out names and stars would make it too large, as `a + a AS b, b + b AS c` does."""
+    """Raises `SqlRefused` if expanding names and stars would make it too large, as in `a + a AS b, b + b AS c`."""
     from sqlglot import exp
 
     stars = 1
@@ -156,18 +156,18 @@ def check_size(tree: exp.Query) -> None:
         sizes: dict[str, int] = {}
         total = 0
         for each in select.expressions:
-            size = _written_out(each, sizes)
+            size = _expanded_size(each, sizes)
             total += size
             if isinstance(each, exp.Alias):
                 sizes[each.alias.lower()] = size
         for key, part in select.args.items():
             if key not in ("expressions", "from_", "joins", "with_"):
-                total += sum(_written_out(each, sizes) for each in (part if isinstance(part, list) else [part]))
-        if total > MAX_WRITTEN or stars > MAX_WRITTEN // 10:
-            raise SqlRefused("it becomes too large when every name in it is written out: use fewer names of results")
+                total += sum(_expanded_size(each, sizes) for each in (part if isinstance(part, list) else [part]))
+        if total > MAX_EXPANDED or stars > MAX_EXPANDED // 10:
+            raise SqlRefused("it becomes too large when its aliases are expanded: use fewer aliases")
 
 
-def _written_out(part: object, sizes: dict[str, int]) -> int:
+def _expanded_size(part: object, sizes: dict[str, int]) -> int:
     from sqlglot import exp
 
     if not isinstance(part, exp.Expression):

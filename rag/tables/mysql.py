@@ -1,6 +1,6 @@
-"""MySQL and MariaDB, only read: a role without rights to write, a read-only transaction a query, its cost looked at.
+"""Read-only MySQL and MariaDB: a role without write rights, a read-only transaction and a cost check per query.
 
-The driver (PyMySQL) is plain Python that waits: each query has a thread and a connection of its own.
+The driver (PyMySQL) blocks, so each query has its own thread and connection.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from contract.units import write_duration
 from contract.work import WorkPool
-from rag.tables.choice import chosen
 from rag.tables.columns import Dialect
-from rag.tables.rows import MAX_BYTES, SAMPLES, Column, EngineRefused, QueryFailed, Rows, sampled, taken
+from rag.tables.rows import MAX_BYTES, SAMPLES, Column, EngineRefused, QueryFailed, Rows, collect_rows, with_samples
+from rag.tables.selection import select_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CONNECT_S = 5
-# All that a role may be allowed. What else it may could reach files or other sessions, or write after all.
+# The only rights that a role may have. Others could reach files or other sessions, or write.
 _HARMLESS = frozenset({"SELECT", "SHOW VIEW", "USAGE"})
 _GRANT = re.compile(r"^GRANT (?P<rights>.+?) ON (?:TABLE |FUNCTION |PROCEDURE )?(?P<where>\S+) TO ", re.IGNORECASE)
 _COLUMN_LIST = re.compile(r"\([^)]*\)")
@@ -31,10 +31,10 @@ SELECT table_name, column_name, data_type FROM information_schema.columns
 WHERE table_schema = DATABASE() ORDER BY table_name, ordinal_position
 """
 _BACKSLASH = re.compile(r"""\\(["\\/bfnrt]|u[0-9a-fA-F]{4})?""")
-# MariaDB's and MySQL's numbers of a query that was stopped for its time.
+# The error numbers of MariaDB and MySQL for a query that exceeded its time limit.
 _TOO_LATE = frozenset({1969, 3024})
-# Texts, names and bars mean what the proof read, whatever the server has set.
-_MEANINGS = """
+# Fix the settings that change the meaning of literals, names and `||`, so that the server reads what was proven.
+_SESSION_SETTINGS = """
 SET SESSION sql_mode = IF(FIND_IN_SET('ONLY_FULL_GROUP_BY', @@sql_mode), 'ONLY_FULL_GROUP_BY', ''),
 SESSION group_concat_max_len = {most}
 """
@@ -42,14 +42,14 @@ THREADS = 3
 
 
 class MysqlEngine:
-    """Implements `rag.tables.engines.Engine`."""
+    """Implements `rag.tables.engines.TableEngine`."""
 
     dialect: Dialect = "mysql"
 
     def __init__(self, url: str, max_cost: float, pool: WorkPool | None = None) -> None:
-        """`url` as `mysql://user:password@host:3306/name`; `max_cost` in the planner's own units.
+        """`url` as `mysql://user:password@host:3306/name`; `max_cost` in the planner's units.
 
-        `pool` has the threads that wait for queries.
+        `pool` provides the threads that wait for queries.
         """
         self._url = url
         self._pool = pool or WorkPool("sql", THREADS)
@@ -58,7 +58,7 @@ class MysqlEngine:
         self._database = unquote(urlsplit(url).path.lstrip("/"))
 
     async def open(self) -> None:
-        """See `Engine.open`. A role that may write, or reach files, is refused, whatever it is used for."""
+        """See `TableEngine.open`. Rejects a role that may write or access files."""
         try:
             await self._pool.run("", self._open)
         except ImportError:
@@ -76,32 +76,32 @@ class MysqlEngine:
         except (OSError, pymysql.MySQLError, ValueError) as error:
             raise EngineRefused(f"MySQL can't be reached: {type(error).__name__}") from None
         if refused := sorted(rights - _HARMLESS):
-            raise EngineRefused(f"this role may do more than read ({', '.join(refused)}): use one that may only SELECT")
+            raise EngineRefused(f"this role may do more than read ({', '.join(refused)}): use a role with only SELECT")
 
     async def tables(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Column]]:
-        """See `Engine.tables`."""
+        """See `TableEngine.tables`."""
         return await self._pool.run("", self._tables, wanted)
 
     def _tables(self, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Column]]:
         import pymysql
 
-        there: dict[str, list[Column]] = {}
+        available: dict[str, list[Column]] = {}
         with self._connected(CONNECT_S) as connection, connection.cursor() as cursor:
             cursor.execute(_TABLES)
             for table, column, kind in cursor.fetchall():
-                there.setdefault(table, []).append(Column(column, kind))
-            found = chosen(there, wanted, "the database")
-            for table, columns in found.items():
+                available.setdefault(table, []).append(Column(column, kind))
+            selected = select_tables(available, wanted, "the database")
+            for table, columns in selected.items():
                 names = ", ".join(_quoted(column.name) for column in columns)
                 try:
                     cursor.execute(f"SELECT {names} FROM {_quoted(table)} LIMIT {SAMPLES}")  # noqa: S608
                 except pymysql.MySQLError as error:
-                    raise EngineRefused(f"the table {table} may not be read: {_message(error)}") from None
-                found[table] = sampled(columns, cursor.fetchall())
-        return found
+                    raise EngineRefused(f"the table {table} can't be read: {_message(error)}") from None
+                selected[table] = with_samples(columns, cursor.fetchall())
+        return selected
 
     async def run(self, sql: str, timeout_s: float, max_rows: int, caller: str = "") -> Rows:
-        """See `Engine.run`."""
+        """See `TableEngine.run`."""
         return await self._pool.run(caller, self._run, sql, timeout_s, max_rows)
 
     def _run(self, sql: str, timeout_s: float, max_rows: int) -> Rows:
@@ -113,7 +113,7 @@ class MysqlEngine:
                     cursor.execute(f"SET SESSION max_statement_time = {timeout_s:.3f}")
                 else:
                     cursor.execute(f"SET SESSION max_execution_time = {int(timeout_s * 1000)}")
-                cursor.execute(_MEANINGS.format(most=MAX_BYTES).replace("\n", " "))
+                cursor.execute(_SESSION_SETTINGS.format(most=MAX_BYTES).replace("\n", " "))
                 cursor.execute("START TRANSACTION READ ONLY")
                 self._check_cost(cursor, sql)
                 return self._rows(connection, sql, max_rows)
@@ -123,30 +123,32 @@ class MysqlEngine:
             late = bool(error.args) and (error.args[0] in _TOO_LATE or "timed out" in _message(error))
             raise QueryFailed(f"it took longer than {write_duration(timeout_s)}" if late else _message(error)) from None
         except OSError as error:
-            raise QueryFailed(f"the database is away ({type(error).__name__})") from None
+            raise QueryFailed(f"the database is unavailable ({type(error).__name__})") from None
 
     def _rows(self, connection: Any, sql: str, max_rows: int) -> Rows:
-        """The rows, read one by one: what is beyond the bounds is not waited for."""
+        """Runs a query and streams its rows, so that rows beyond the limits are not read."""
         from pymysql.cursors import SSCursor
 
         cursor = SSCursor(connection)
         try:
             cursor.execute(sql)
             columns = [each[0] for each in cursor.description or ()]
-            return taken(columns, iter(cursor.fetchone, None), max_rows)
+            return collect_rows(columns, iter(cursor.fetchone, None), max_rows)
         finally:
-            # Closing it would read the rest; the connection is closed anyway.
+            # Closing the cursor would read the remaining rows; the connection is closed anyway.
             result: Any = getattr(cursor, "_result", None)
             if result is not None:
                 result.unbuffered_active = False
             cursor.connection = None  # type: ignore[assignment]
 
     def _check_cost(self, cursor: Any, sql: str) -> None:
-        """By what the planner says; a MariaDB that tells no cost is asked how many rows it would look at."""
+        """Checks the planner's cost estimate; for a MariaDB without one, the number of rows it would examine."""
         cursor.execute(f"EXPLAIN FORMAT=JSON {sql}")
         cost = cost_of(_plan(cursor.fetchone()[0]))
         if cost > self._max_cost:
-            raise QueryFailed(f"it would cost too much ({cost:.0f} of {self._max_cost:.0f}): ask for less")
+            raise QueryFailed(
+                f"its estimated cost is too high ({cost:.0f}; the limit is {self._max_cost:.0f}): read less"
+            )
 
     @contextmanager
     def _connected(self, timeout_s: float) -> Iterator[Any]:
@@ -172,13 +174,13 @@ class MysqlEngine:
             connection.close()
 
     async def close(self) -> None:
-        """See `Engine.close`: every query has let go of its own connection."""
+        """See `TableEngine.close`. Does nothing: each query closes its own connection."""
 
 
 def rights_of(grant: str, database: str) -> set[str]:
-    """The rights that one line of SHOW GRANTS gives here; a line that is none of rights, such as a role's, as it is.
+    """The rights that one line of SHOW GRANTS gives on this database; any other line, such as a role's, unchanged.
 
-    Those on other databases don't count, for no query that is proven leaves its own: MariaDB lets all write in `test`.
+    Rights on other databases don't count, since proven queries stay in this one: MariaDB lets everyone write in `test`.
     """
     match = _GRANT.match(grant)
     if match is None:
@@ -191,39 +193,39 @@ def rights_of(grant: str, database: str) -> set[str]:
 
 
 def _like(pattern: str, name: str) -> bool:
-    """Whether a pattern of LIKE, as grants name databases by, means `name`."""
+    """Whether a LIKE pattern, as in grants, matches a database's name."""
     signs = re.findall(r"\\?.", pattern, re.DOTALL)
     wanted = "".join({"%": ".*", "_": "."}.get(sign) or re.escape(sign[-1]) for sign in signs)
     return re.fullmatch(wanted, name, re.DOTALL | re.IGNORECASE) is not None
 
 
-def _plan(told: str) -> object:
-    """What EXPLAIN tells, in which MariaDB leaves the backslashes of texts as they are. Raises `QueryFailed`."""
+def _plan(explained: str) -> object:
+    """Parses the output of EXPLAIN, in which MariaDB does not escape backslashes. Raises `QueryFailed`."""
     try:
-        return json.loads(_BACKSLASH.sub(lambda match: match[0] if match[1] else "\\\\", told), strict=False)
+        return json.loads(_BACKSLASH.sub(lambda match: match[0] if match[1] else "\\\\", explained), strict=False)
     except json.JSONDecodeError:
-        raise QueryFailed("what it would cost can't be told: write its texts without backslashes and quotes") from None
+        raise QueryFailed("its cost can't be determined: use text literals without backslashes and quotes") from None
 
 
 def cost_of(plan: object) -> float:
-    """The planner's cost of a whole plan: MySQL says it, of MariaDB's the rows of all its tables are multiplied."""
+    """A plan's cost: the planner's estimate, or for a MariaDB without one the product of the rows of all tables."""
     if isinstance(plan, dict):
         block = plan.get("query_block", plan)
-        told = block.get("cost_info", {}).get("query_cost") if isinstance(block, dict) else None
-        told = told if told is not None else block.get("cost") if isinstance(block, dict) else None
-        if told is not None:
-            return float(told)
+        estimate = block.get("cost_info", {}).get("query_cost") if isinstance(block, dict) else None
+        estimate = estimate if estimate is not None else block.get("cost") if isinstance(block, dict) else None
+        if estimate is not None:
+            return float(estimate)
     cost = 1.0
-    for rows in _looked_at(plan):
+    for rows in _examined_rows(plan):
         cost *= max(1.0, rows)
     return cost
 
 
-def _looked_at(plan: object) -> list[float]:
+def _examined_rows(plan: object) -> list[float]:
     if isinstance(plan, dict):
-        here = [float(plan["rows"])] if "table_name" in plan and isinstance(plan.get("rows"), int | float) else []
-        return here + [rows for each in plan.values() for rows in _looked_at(each)]
-    return [rows for each in plan for rows in _looked_at(each)] if isinstance(plan, list) else []
+        own = [float(plan["rows"])] if "table_name" in plan and isinstance(plan.get("rows"), int | float) else []
+        return own + [rows for each in plan.values() for rows in _examined_rows(each)]
+    return [rows for each in plan for rows in _examined_rows(each)] if isinstance(plan, list) else []
 
 
 def _quoted(name: str) -> str:

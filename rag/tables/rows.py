@@ -1,4 +1,4 @@
-"""What a query gives, and how much of it is taken: bounded in rows, in bytes, and in the length of each value."""
+"""The result of a query, with limits on rows, bytes, and the length of each value."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-# A value beyond this is cut, and rows beyond so many bytes in all are left out: a prompt holds far less of either.
+# Longer values are cut, and rows beyond the total are left out; a prompt has room for far less.
 MAX_VALUE = 2_000
 MAX_BYTES = 256_000
 SAMPLES = 3
 _MAX_SAMPLE = 40
-_SHOWN_AS_THEY_ARE = (bool, int, float)
+_PLAIN_TYPES = (bool, int, float)
 
 
 class EngineRefused(ValueError):
-    """The database can't be used safely, or not at all; the message says why and what helps."""
+    """The database can't be used, or not safely; the message gives the reason and the fix."""
 
 
 class QueryFailed(Exception):
-    """The database would not answer; the message may go to the model."""
+    """The query failed; the message may be sent to the model."""
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column with some of its values."""
+    """A column with sample values."""
 
     name: str
     kind: str
@@ -32,7 +32,7 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class Rows(msgspec.Struct, frozen=True):
-    """What a query gave; `more` says that there were more rows than were taken, `cut` how many values were cut."""
+    """A query's result; `more`: there were more rows than the limit; `cut`: the number of values that were cut."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[object, ...], ...]
@@ -40,12 +40,12 @@ class Rows(msgspec.Struct, frozen=True):
     cut: int = 0
 
 
-def taken(columns: Sequence[str], rows: Iterable[Sequence[object]], max_rows: int) -> Rows:
-    """The first of the rows, as many as the bounds let in. No more are asked of `rows` than that and one."""
-    kept: list[tuple[object, ...]] = []
+def collect_rows(columns: Sequence[str], rows: Iterable[Sequence[object]], max_rows: int) -> Rows:
+    """Collects rows up to the limits. Reads at most one more row from `rows`."""
+    collected: list[tuple[object, ...]] = []
     size, cut, more = 0, 0, False
     for row in rows:
-        if len(kept) >= max_rows or size > MAX_BYTES:
+        if len(collected) >= max_rows or size > MAX_BYTES:
             more = True
             break
         values: list[object] = []
@@ -54,16 +54,16 @@ def taken(columns: Sequence[str], rows: Iterable[Sequence[object]], max_rows: in
             size += len(short.encode(errors="replace")) if isinstance(short, str) else 8
             cut += was_cut
             values.append(short)
-        if size > MAX_BYTES and kept:
+        if size > MAX_BYTES and collected:
             more = True
             break
-        kept.append(tuple(values))
-    return Rows(tuple(columns), tuple(kept), more, cut)
+        collected.append(tuple(values))
+    return Rows(tuple(columns), tuple(collected), more, cut)
 
 
 def _value(value: object) -> tuple[object, bool]:
-    """Numbers as they are, if every reader can hold them; all else as text that isn't too long."""
-    if value is None or (isinstance(value, _SHOWN_AS_THEY_ARE) and _is_plain(value)):
+    """Returns numbers of up to 64 bits unchanged and all else as text, and whether the text was cut."""
+    if value is None or (isinstance(value, _PLAIN_TYPES) and _is_plain(value)):
         return value, False
     if isinstance(value, bytes):
         value = _read_bytes(value[: 4 * MAX_VALUE])
@@ -76,11 +76,11 @@ def _is_plain(value: float) -> bool:
 
 
 def _read_bytes(value: bytes) -> str:
-    """As text, if they are one."""
+    """Decodes bytes as text, or as hex if they are none."""
     try:
         text = value.decode()
     except UnicodeDecodeError as error:
-        # A letter that was cut in two at the end.
+        # The last character may be cut off.
         if error.start < len(value) - 3 or not value[: error.start]:
             return "0x" + value.hex()
         text = value[: error.start].decode()
@@ -88,14 +88,14 @@ def _read_bytes(value: bytes) -> str:
 
 
 def sample(value: object) -> str:
-    """A value as the model is shown it."""
+    """A value shortened for the model's prompt."""
     value = _read_bytes(value[: _MAX_SAMPLE * 10]) if isinstance(value, bytes) else value
     text = " ".join(str(value)[: _MAX_SAMPLE * 10].split())
     return text if len(text) <= _MAX_SAMPLE else text[: _MAX_SAMPLE - 1] + "\u2026"
 
 
-def sampled(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> list[Column]:
-    """The columns with values out of `rows`."""
+def with_samples(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> list[Column]:
+    """The columns with sample values from `rows`."""
     return [
         Column(column.name, column.kind, tuple(sample(row[at]) for row in rows if row[at] is not None))
         for at, column in enumerate(columns)

@@ -1,4 +1,4 @@
-"""A source of rows: a question becomes SQL by a model, is proven safe, runs; its rows are a passage with the SQL."""
+"""A table source: a model writes SQL for a question; the SQL is proven safe and run; the rows become a passage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from contract.work import caller_of
 from rag.recent import Recent
 from rag.tables.columns import Allowed, SqlRefused
 from rag.tables.engines import TableEngine
-from rag.tables.proving import Prover
+from rag.tables.prover import Prover
 from rag.tables.rows import Column, QueryFailed, Rows
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from contract.exchange import Exchange
 
 MAX_TABLES = 8
-# So many questions are remembered with their SQL, and so many queries with their rows.
+# Cache sizes: questions with their SQL, and queries with their rows.
 RECENT = 256
-# Of rows in a prompt, in bytes of UTF-8.
+# The maximum size of the rows in a prompt, in UTF-8 bytes.
 MAX_SHOWN = 6_000
-# What a query may take beyond its time, with the wait for its turn, before it is answered without.
+# How long a query may exceed its time limit, including its wait in the queue, before the source gives up.
 LATEST_S = 2.0
 _MAX_REASON = 500
 ATTEMPTS = 3
@@ -40,14 +40,14 @@ If the tables can't answer the question, write NONE. Write nothing but the SQL.
 {schema}{hint}"""
 _FENCED = re.compile(r"```(?:\w*\s)?\s*(.*?)```", re.DOTALL)
 _PLAIN, _PLAIN_LOWER = re.compile(r"[A-Za-z_]\w*"), re.compile(r"[a-z_][a-z0-9_]*")
-# What a model that thinks aloud writes before its answer; some leave out the beginning.
+# The reasoning that some models write before their answer; some omit the opening tag.
 _THOUGHTS = re.compile(r"^.*</(?:think|thinking|thought|reasoning)>", re.DOTALL | re.IGNORECASE)
-# What asks for figures although it names no table.
+# Words of questions that ask for figures without naming a table.
 _FIGURES = frozenset(terms("average total sum count number many much revenue sales most least highest lowest top per"))
 
 
 class TableSource:
-    """One database with the tables that may be read. Implements `contract.sources.LiveSource`."""
+    """One database with its readable tables. Implements `contract.sources.LiveSource`."""
 
     def __init__(
         self,
@@ -63,9 +63,9 @@ class TableSource:
         keep_s: float = 0.0,
         prover: Prover | None = None,
     ) -> None:
-        """`model` writes the SQL; `hint` is what it should know of the tables; `labels`: see `rag.store.may_see`.
+        """`model` writes the SQL; `hint` tells it about the tables; `labels`: see `rag.store.may_see`.
 
-        `keep_s`: for how long rows are remembered; 0 asks the database each time.
+        `keep_s`: how long rows are cached, in seconds; with 0 every question queries the database.
         """
         self.name = name
         self.model = model
@@ -86,22 +86,22 @@ class TableSource:
         self._tables = await self._engine.tables(self._wanted)
 
     async def close(self) -> None:
-        """Lets go of the database."""
+        """Disconnects from the database."""
         self._prover.close()
         await self._engine.close()
 
     def status(self) -> str:
-        """One line for people."""
+        """A status line."""
         return f"{len(self._tables)} tables ({self._engine.dialect})"
 
     def may_see(self, labels: frozenset[str]) -> bool:
-        """Whether somebody with `labels` may ask."""
+        """Whether `labels` give access to the tables."""
         return not self.labels or not self.labels.isdisjoint(labels)
 
     def concerns(self, question: str) -> bool:
-        """Whether the tables may concern the question: it names one, a column, a value, or asks for figures."""
-        asked = set(terms(question))
-        return not asked.isdisjoint(_FIGURES) or any(not asked.isdisjoint(self._words(table)) for table in self._tables)
+        """Whether the question may concern the tables: it names a table, a column or a value, or asks for figures."""
+        words = set(terms(question))
+        return not words.isdisjoint(_FIGURES) or any(not words.isdisjoint(self._words(table)) for table in self._tables)
 
     def _words(self, table: str) -> set[str]:
         columns = self._tables[table]
@@ -109,22 +109,22 @@ class TableSource:
         return set(terms(named)) | {word for column in columns for value in column.samples for word in terms(value)}
 
     async def answer(self, question: str, exchange: Exchange, ask: AskModel) -> Passage | None:
-        """The rows that answer the question, with their SQL; None when the tables don't, or no query was good."""
-        # What "last month" means changes with the day.
+        """The rows that answer the question, with their SQL; None if the tables can't or every query was rejected."""
+        # The date is part of the key, because "last month" changes its meaning.
         key = (_today(), question)
-        if (known := self._written.get(key)) is not None:
+        if (cached := self._written.get(key)) is not None:
             try:
-                return await self._passage(known, exchange, "remembered")
+                return await self._passage(cached, exchange, "cached")
             except QueryFailed:
                 self._written.forget(key)
-        tables = self._picked(question)
+        tables = self._select(question)
         allowed = Allowed(
             self._engine.dialect, {name: tuple(column.name for column in columns) for name, columns in tables.items()}
         )
         messages = [self._instruction(tables), Message("user", (Text(question),))]
         for attempt in range(1, ATTEMPTS + 1):
-            said = await ask(self._request(messages), self.model)
-            sql = _sql_of(said)
+            reply = await ask(self._request(messages), self.model)
+            sql = _sql_of(reply)
             if sql is None:
                 _record(exchange, "no answer in the tables", attempt)
                 return None
@@ -134,7 +134,7 @@ class TableSource:
             except (SqlRefused, QueryFailed) as error:
                 _record(exchange, type(error).__name__, attempt)
                 messages += [
-                    Message("assistant", (Text(said),)),
+                    Message("assistant", (Text(reply),)),
                     Message("user", (Text(f"That can't run: {str(error)[:_MAX_REASON]}. Write it again."),)),
                 ]
                 continue
@@ -143,35 +143,35 @@ class TableSource:
         return None
 
     async def _passage(self, proven: str, exchange: Exchange, how: str, attempt: int = 0) -> Passage:
-        """The rows of a query that has been proven. Raises `QueryFailed`."""
+        """Runs a proven query, or uses its cached rows. Raises `QueryFailed`."""
         rows = self._rows.get(proven)
-        kept = rows is not None
+        from_cache = rows is not None
         if rows is None:
             rows = await self._run(proven, exchange)
             self._rows.put(proven, rows)
         left_out = f"{', more left out' if rows.more else ''}{f', {rows.cut} values cut' if rows.cut else ''}"
-        _record(exchange, f"{len(rows.rows)} rows{' remembered' if kept else ''}{left_out}, SQL {how}", attempt)
+        _record(exchange, f"{len(rows.rows)} rows{' cached' if from_cache else ''}{left_out}, SQL {how}", attempt)
         return Passage(self.name, proven, write_rows(rows), 1.0, f"{self.name}:sql")
 
     async def _run(self, proven: str, exchange: Exchange) -> Rows:
-        """The rows at the latest when their time is up, whatever keeps the database. Raises `QueryFailed`."""
+        """Runs a query; gives up after the time limit even if the engine blocks. Raises `QueryFailed`."""
         try:
             async with asyncio.timeout(self._timeout_s + LATEST_S):
                 return await self._engine.run(proven, self._timeout_s, self._max_rows, caller_of(exchange))
         except TimeoutError:
             raise QueryFailed(f"it took longer than {write_duration(self._timeout_s)}") from None
 
-    def _picked(self, question: str) -> dict[str, list[Column]]:
-        """Of many tables those that have most of the question's words."""
+    def _select(self, question: str) -> dict[str, list[Column]]:
+        """The tables that share the most words with the question, if there are many."""
         if len(self._tables) <= MAX_TABLES:
             return self._tables
-        asked = set(terms(question))
-        ranked = sorted(self._tables, key=lambda table: (-len(asked & self._words(table)), table))
+        words = set(terms(question))
+        ranked = sorted(self._tables, key=lambda table: (-len(words & self._words(table)), table))
         return {table: self._tables[table] for table in ranked[:MAX_TABLES]}
 
     def _instruction(self, tables: Mapping[str, list[Column]]) -> Message:
         schema = "\n".join(
-            f"{self._written_name(table)}({', '.join(self._described(column) for column in columns)})"
+            f"{self._identifier(table)}({', '.join(self._described(column) for column in columns)})"
             for table, columns in tables.items()
         )
         hint = f"\n\n{self._hint}" if self._hint else ""
@@ -181,10 +181,10 @@ class TableSource:
 
     def _described(self, column: Column) -> str:
         values = " ".join(f"'{value}'" for value in column.samples)
-        return f"{self._written_name(column.name)} {column.kind}{f' such as {values}' if values else ''}"
+        return f"{self._identifier(column.name)} {column.kind}{f' such as {values}' if values else ''}"
 
-    def _written_name(self, name: str) -> str:
-        """As SQL needs it: in quotes if there are other signs in it, or capitals that PostgreSQL would lower."""
+    def _identifier(self, name: str) -> str:
+        """A name as an SQL identifier: quoted if it has special characters, or capitals that PostgreSQL would lower."""
         plain = _PLAIN_LOWER if self._engine.dialect == "postgres" else _PLAIN
         if plain.fullmatch(name):
             return name
@@ -205,22 +205,22 @@ def _record(exchange: Exchange, outcome: str, attempt: int) -> None:
     exchange.record("tables", time.perf_counter(), {"attempt": attempt, "outcome": outcome})
 
 
-def _sql_of(said: str) -> str | None:
-    answer = _THOUGHTS.sub("", said)
+def _sql_of(reply: str) -> str | None:
+    answer = _THOUGHTS.sub("", reply)
     match = _FENCED.search(answer)
     sql = (match[1] if match is not None else answer).strip()
     return None if not sql or sql.rstrip(".").upper() == "NONE" else sql
 
 
 def write_rows(rows: Rows) -> str:
-    """The rows as a table in Markdown, as many rows and columns, and as much of each value, as `MAX_SHOWN` holds."""
+    """Writes rows as a Markdown table, with rows, columns and values cut to fit `MAX_SHOWN`."""
     if not rows.rows:
-        return "The query gave no rows."
+        return "The query returned no rows."
     columns = _fitting([_cell(name, MAX_SHOWN) for name in rows.columns])
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     size = sum(map(_bytes, lines)) + len(lines)
     longest = max(20, (MAX_SHOWN - size) // max(1, 2 * len(columns)))
-    shown = cut = 0
+    shown_rows = cut = 0
     for row in rows.rows:
         cells = [_cell(value, longest) for value in row[: len(columns)]]
         line = f"| {' | '.join(cells)} |"
@@ -229,9 +229,9 @@ def write_rows(rows: Rows) -> str:
             break
         lines.append(line)
         cut += sum(cell.endswith("\u2026") for cell in cells)
-        shown += 1
-    if rows.more or shown < len(rows.rows):
-        lines.append(f"(the first {shown} rows)")
+        shown_rows += 1
+    if rows.more or shown_rows < len(rows.rows):
+        lines.append(f"(the first {shown_rows} rows)")
     if len(columns) < len(rows.columns):
         lines.append(f"(the first {len(columns)} of {len(rows.columns)} columns)")
     if cut or rows.cut:
@@ -244,7 +244,7 @@ def _bytes(text: str) -> int:
 
 
 def _fitting(names: list[str]) -> list[str]:
-    """As many as fill half of what may be shown."""
+    """The first column names that fit half of `MAX_SHOWN`."""
     size = 0
     for at, name in enumerate(names):
         size += _bytes(name) + 7
@@ -254,7 +254,7 @@ def _fitting(names: list[str]) -> list[str]:
 
 
 def _cell(value: object, longest: int) -> str:
-    """On one line, without what would end the cell, and cut at so many bytes."""
+    """A value on one line, with `|` escaped, cut to `longest` bytes."""
     text = " ".join(str(value).split()).replace("|", "\\|")
-    whole = text.encode(errors="replace")
-    return text if len(whole) <= longest else whole[:longest].decode(errors="ignore") + "\u2026"
+    encoded = text.encode(errors="replace")
+    return text if len(encoded) <= longest else encoded[:longest].decode(errors="ignore") + "\u2026"

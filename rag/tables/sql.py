@@ -1,6 +1,6 @@
-"""The options of a source of rows.
+"""The config of the source kind `sql`.
 
-They stand apart from `rag.tables.source`, which loads what writes and proves SQL: too much for `gatehouse check`.
+It is separate from `rag.tables.source`, whose imports are too heavy for `gatehouse check`.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 def _database(value: object) -> object:
     if isinstance(value, str) and re.match(r"(?:sqlite:///|postgres(?:ql)?://|mysql://).", value) is None:
         raise wrong(
-            "this is no address of a database",
-            "write sqlite:///path, postgresql://user@host/name or mysql://user@host/name",
+            "this is not a database URL",
+            "use sqlite:///path, postgresql://user@host/name or mysql://user@host/name",
         )
     return value
 
 
 class SqlConfig(LiveSourceConfig):
-    """Rows of a database, or of CSV and Parquet files, found by SQL that a model writes and nothing but reads."""
+    """Rows of a database, or of CSV and Parquet files, queried with read-only SQL that a model writes."""
 
     needs = (("database",), ("files",))
 
     kind: Literal["sql"] = Field(description="Rows of a database or of files.")
     database: Annotated[Secret | None, BeforeValidator(_database)] = Field(
         default=None,
-        description="sqlite:///path (relative to this file), postgresql://... or mysql://... (MariaDB too) of a role "
-        "that may only read.",
+        description="sqlite:///path (relative to this file), postgresql://... or mysql://... (also MariaDB), a role "
+        "with only read access.",
         examples=["${ORDERS_DATABASE}"],
     )
     files: dict[Name, ExistingFile] = Field(
-        default={}, description="CSV and Parquet files by the names of their tables.", examples=["{orders: orders.csv}"]
+        default={}, description="CSV and Parquet files by table name.", examples=["{orders: orders.csv}"]
     )
     model: Annotated[str, Ref("models", "model")] = Field(description="The model that writes the SQL.")
     tables: dict[str, tuple[str, ...]] = Field(
@@ -53,22 +53,26 @@ class SqlConfig(LiveSourceConfig):
         description="The tables that may be read, with their columns; no columns means all, no tables means all.",
         examples=["{orders: [], customers: [id, region]}"],
     )
-    hint: str = Field(default="", description="What the model should know of the tables.")
-    max_rows: Whole = Field(default=50, ge=1, le=1000, description="Rows at most.")
-    max_cost: Number = Field(default=1_000_000.0, gt=0, description="The planner's estimate at most, on servers.")
+    hint: str = Field(default="", description="What the model should know about the tables.")
+    max_rows: Whole = Field(default=50, ge=1, le=1000, description="The maximum number of rows.")
+    max_cost: Number = Field(
+        default=1_000_000.0, gt=0, description="The maximum cost that the server's planner may estimate."
+    )
     timeout: Duration = Field(default=5.0, description="How long a query may take.")
-    keep: Pause = Field(default=0.0, description="How long rows are remembered; 0s asks the database each time.")
-    labels: tuple[Label, ...] = Field(default=(), description="Only apps with one of these labels may ask it.")
+    keep: Pause = Field(
+        default=0.0, description="How long rows are cached; with 0s every question queries the database."
+    )
+    labels: tuple[Label, ...] = Field(default=(), description="Only apps with one of these labels may query it.")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> SqlConfig:
         if (self.database is None) == (not self.files):
-            raise wrong("there must be either a database or files", "give one of the two")
+            raise wrong("there must be either a database or files", "set one of the two")
         return self
 
     @classmethod
     def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-        """Drivers, and what proves that a query only reads."""
+        """The database drivers and the SQL parser."""
         yield ("kind",), "tables"
 
     @property
@@ -78,7 +82,7 @@ class SqlConfig(LiveSourceConfig):
 
     def open(self, name: str, parts: SourceParts) -> TableSource:
         """See `LiveSourceConfig.open`."""
-        from rag.tables.proving import Prover
+        from rag.tables.prover import Prover
         from rag.tables.source import TableSource
 
         return TableSource(

@@ -1,7 +1,7 @@
-"""What a query may be made of: kinds of nodes and functions by sqlglot's names, others by their own, by dialect.
+"""What a query may contain: node kinds and functions by sqlglot's names, other functions by name and dialect.
 
-A function is listed if it reads nothing but its arguments, writes nothing, waits for nothing, and can't make a large
-value of a small one.
+A function is listed if it reads only its arguments, writes nothing, does not wait, and can't turn a small value into a
+large one.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Tools that read: what a model may call to fetch its own context."""
+"""Read-only tools that a model may call to fetch its own context."""

@@ -1,4 +1,4 @@
-"""What bounds a tool: how much it fetches and says, and whose turn its work takes."""
+"""Limits of a tool: the size of its downloads and results, and the queue for its work."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from contract.caller import Caller
 
 MAX_RESULT = 8_000
-"""Letters of a result."""
+"""Characters of a result."""
 MAX_FETCHED = 1_000_000
-"""Bytes of an answer."""
+"""Bytes of a response."""
 
 
 def turn_of(caller: Caller | None) -> str:
-    """Whose turn the work of a call takes in a pool of threads."""
+    """The queue of a call's work in a thread pool: one per app."""
     return caller.app if caller is not None else ""

@@ -1,4 +1,4 @@
-"""The tools of one pipeline: offered to its model, called inside bounds."""
+"""The tools of one pipeline: offers them to the model and calls them within limits."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ class ToolBox:
     """Implements `contract.phases.GatewayTools`."""
 
     def __init__(self, tools: Sequence[ReadingTool], steps: int) -> None:
-        """`steps`: how often a model may call before it has to answer."""
+        """`steps`: how many rounds of calls a model may make before it must answer."""
         self._tools = {tool.definition.name: tool for tool in tools}
         self.steps = steps
         self.definitions = tuple(tool.definition for tool in tools)
 
     def offer(self, request: ChatRequest) -> tuple[ChatRequest, frozenset[str]]:
-        """See `OwnTools.offer`."""
+        """See `GatewayTools.offer`."""
         if (request.tool_choice is not None and request.tool_choice.mode == "none") or (request.n or 1) > 1:
             return request, frozenset()
-        taken = {tool.name for tool in request.tools if isinstance(tool, Tool)}
-        ours = tuple(tool.definition for name, tool in self._tools.items() if name not in taken)
+        used = {tool.name for tool in request.tools if isinstance(tool, Tool)}
+        ours = tuple(tool.definition for name, tool in self._tools.items() if name not in used)
         offered = msgspec.structs.replace(request, tools=(*request.tools, *ours)) if ours else request
         return offered, frozenset(tool.name for tool in ours)
 
     def only(self, names: tuple[str, ...]) -> ToolBox:
-        """See `OwnTools.only`."""
-        # Those of an MCP server are called by its name and their own.
+        """See `GatewayTools.only`."""
+        # The name of an MCP server's tool starts with the server's name.
         return ToolBox([tool for tool in self._tools.values() if _is_of(tool.definition.name, names)], self.steps)
 
     async def call(self, name: str, arguments: str, exchange: Exchange) -> str:
-        """See `OwnTools.call`."""
+        """See `GatewayTools.call`."""
         started = time.perf_counter()
         outcome = "ok"
         try:
-            given = msgspec.json.decode(arguments or "{}")
-            if not isinstance(given, dict):
+            values = msgspec.json.decode(arguments or "{}")
+            if not isinstance(values, dict):
                 raise ValueError("arguments must be a JSON object")
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                return await self._tools[name].call(given, exchange.caller)
+                return await self._tools[name].call(values, exchange.caller)
         except (FetchFailed, ValueError, msgspec.DecodeError) as error:
             outcome = type(error).__name__
             return f"The tool failed: {error}"

@@ -1,4 +1,4 @@
-"""Tools of MCP servers: those that say that they only read, or that the config names."""
+"""Tools of MCP servers: those annotated as read-only, and those that the config allows."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 
 class McpConfig(RemoteToolConfig):
-    """The reading tools of an MCP server; each is offered as the entry's name, an underscore and its own name."""
+    """The read-only tools of an MCP server; each is offered as `<entry name>_<tool name>`."""
 
-    kind: Literal["mcp"] = Field(description="The reading tools of an MCP server.")
+    kind: Literal["mcp"] = Field(description="The read-only tools of an MCP server.")
     url: HttpUrl = Field(
         description="The server's address (streamable HTTP).", examples=["https://mcp.example.com/mcp"]
     )
     headers: Headers = Field(default={}, description="Headers to send; values count as secrets.")
     allow: tuple[str, ...] = Field(
-        default=(), description="Tools to offer beside those that say of themselves that they only read."
+        default=(), description="Tools to offer in addition to those annotated as read-only."
     )
     timeout: Duration = Field(default=10.0, description="How long a call may take.")
 
@@ -44,7 +44,7 @@ class McpConfig(RemoteToolConfig):
         yield ("kind",), "tools"
 
     async def open(self, name: str, parts: ToolParts) -> Sequence[McpTool]:
-        """See `ToolConfig.open`. A server that is away offers none until the next reload."""
+        """See `ToolConfig.open`. An unreachable server offers no tools until the next reload."""
         import structlog
 
         headers = {key: value.reveal() for key, value in self.headers.items()}
@@ -52,15 +52,15 @@ class McpConfig(RemoteToolConfig):
         try:
             return await server.tools(self.allow)
         except (FetchFailed, TimeoutError) as error:
-            structlog.get_logger().warning("an MCP server offers nothing", tool=name, problem=str(error) or "timeout")
+            structlog.get_logger().warning("MCP server unavailable", tool=name, problem=str(error) or "timeout")
             return []
 
 
 class McpTool:
-    """Implements `contract.tools.ReadingTool`. Every call is a session of its own: nothing is held open between."""
+    """Implements `contract.tools.ReadingTool`. Each call opens its own session; no connection stays open."""
 
     def __init__(self, definition: Tool, own_name: str, server: McpServer) -> None:
-        """`own_name` is what the server calls it."""
+        """`own_name` is the tool's name on the server."""
         self.definition = definition
         self._own_name = own_name
         self._server = server
@@ -70,28 +70,28 @@ class McpTool:
         return await self._server.call(self._own_name, dict(arguments))
 
 
-# A server that always names a next page must end somewhere.
-MOST_PAGES = 50
+# A limit for a server that always returns a next page.
+MAX_PAGES = 50
 
 
 async def _all_tools(client: Any) -> list[Any]:
-    """Those of all pages, each name once."""
+    """The tools of all pages, each name once."""
     tools: dict[str, Any] = {}
     cursor: str | None = None
-    for _ in range(MOST_PAGES):
+    for _ in range(MAX_PAGES):
         page = await client.list_tools(cursor=cursor) if cursor else await client.list_tools()
-        known = len(tools)
+        count = len(tools)
         tools |= {each.name: each for each in page.tools if each.name not in tools}
         cursor = page.next_cursor
-        if not cursor or len(tools) == known:
+        if not cursor or len(tools) == count:
             break
     return list(tools.values())
 
 
-def _words_of(part: Any) -> str:
-    """Of a text, or of a document that a tool gives whole."""
-    words = getattr(part, "text", None) or getattr(getattr(part, "resource", None), "text", None)
-    return words if isinstance(words, str) else ""
+def _text_of(part: Any) -> str:
+    """The text of a text part or of an embedded resource; else empty."""
+    text = getattr(part, "text", None) or getattr(getattr(part, "resource", None), "text", None)
+    return text if isinstance(text, str) else ""
 
 
 class McpServer:
@@ -107,33 +107,33 @@ class McpServer:
         self._proxy = egress.proxy_for(url)
 
     async def tools(self, allowed: Sequence[str]) -> list[McpTool]:
-        """Its tools that may be called, named after the server. Raises `FetchFailed`."""
+        """The server's tools that may be called, prefixed with the entry's name. Raises `FetchFailed`."""
         async with asyncio.timeout(self._timeout_s):
-            found = await self._ask(_all_tools)
-        made: dict[str, McpTool] = {}
-        for each in found:
-            if each.name in allowed or (each.annotations is not None and each.annotations.read_only_hint):
-                name = f"{self._name}_{each.name}"
-                if not EVERY_VENDOR.fits(name):
-                    # MCP's names may hold dots and slashes, and have 128 letters.
-                    name = EVERY_VENDOR.fitted(name, made)
-                made[name] = McpTool(Tool(name, each.description or "", dict(each.input_schema)), each.name, self)
-        return list(made.values())
+            listed = await self._ask(_all_tools)
+        tools: dict[str, McpTool] = {}
+        for tool in listed:
+            if tool.name in allowed or (tool.annotations is not None and tool.annotations.read_only_hint):
+                name = f"{self._name}_{tool.name}"
+                if not EVERY_VENDOR.accepts(name):
+                    # MCP names may contain dots and slashes and have up to 128 characters.
+                    name = EVERY_VENDOR.replacement(name, tools)
+                tools[name] = McpTool(Tool(name, tool.description or "", dict(tool.input_schema)), tool.name, self)
+        return list(tools.values())
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> str:
-        """What a tool says. Raises `FetchFailed`."""
+        """Calls a tool; returns its result as text. Raises `FetchFailed`."""
         async with asyncio.timeout(self._timeout_s):
             result = await self._ask(lambda client: client.call_tool(tool, arguments))
-        text = "\n".join([words for part in result.content if (words := _words_of(part))])
+        text = "\n".join([content for part in result.content if (content := _text_of(part))])
         if not text and result.structured_content is not None:
-            # Servers should say the same in words, and some don't.
+            # Servers should also return structured content as text, but some don't.
             text = json.dumps(result.structured_content, ensure_ascii=False)
         if result.is_error:
-            raise FetchFailed(text[:500] or "it failed")
+            raise FetchFailed(text[:500] or "it failed without a message")
         return text[:MAX_RESULT]
 
     async def _ask(self, ask: Any) -> Any:
-        """Runs `ask` on a session. The library raises groups of anything."""
+        """Runs `ask` on a new session. Translates the library's exception groups to `FetchFailed`."""
         try:
             import httpx2
             from mcp import Client
@@ -142,9 +142,9 @@ class McpServer:
             raise FetchFailed("the package mcp is not installed: gatehouse-platform[tools]") from None
         proxy = None
         if self._proxy is not None:
-            told = {"proxy-authorization": self._proxy.authorization} if self._proxy.authorization else {}
-            proxy = httpx2.Proxy(self._proxy.shown, headers=told)
-        # Our own certificates and our own way out, not what the library makes of the environment.
+            headers = {"proxy-authorization": self._proxy.authorization} if self._proxy.authorization else {}
+            proxy = httpx2.Proxy(self._proxy.shown, headers=headers)
+        # Use the gateway's certificates and proxy, not those that the library reads from the environment.
         tls = ssl.create_default_context() if self._url.startswith("https:") else False
         try:
             async with (

@@ -1,4 +1,4 @@
-"""A tool that does not ask the same twice."""
+"""Caches a tool's results."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ RECENT = 256
 
 
 class RememberedTool:
-    """Implements `contract.tools.ReadingTool`, for tools that give every caller the same."""
+    """Implements `contract.tools.ReadingTool` for tools whose results do not depend on the caller."""
 
     def __init__(self, tool: ReadingTool, keep_s: float) -> None:
-        """`keep_s`: for how long a result is given again. A failure is not kept."""
+        """`keep_s`: the lifetime of a cached result in seconds. Failures are not cached."""
         self.definition = tool.definition
         self._tool = tool
         self._results: Recent[str, str] = Recent(RECENT, keep_s)
@@ -27,8 +27,8 @@ class RememberedTool:
     async def call(self, arguments: Mapping[str, Any], caller: Caller | None) -> str:
         """See `ReadingTool.call`."""
         key = json.dumps(arguments, sort_keys=True)
-        known = self._results.get(key)
-        if known is None:
-            known = await self._tool.call(arguments, caller)
-            self._results.put(key, known)
-        return known
+        result = self._results.get(key)
+        if result is None:
+            result = await self._tool.call(arguments, caller)
+            self._results.put(key, result)
+        return result

@@ -1,4 +1,4 @@
-"""The tool that searches one's own documents."""
+"""The tool kind `source`: searches a document source."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from rag.tools.bounds import MAX_RESULT
 
 if TYPE_CHECKING:
     from contract.caller import Caller
-    from contract.sources import Searches
+    from contract.sources import SearchableSource
 
 _NOTHING = "Nothing was found."
 
 
 class SourceToolConfig(ToolConfig):
-    """A search of a source of documents, when the model asks for it."""
+    """A tool that lets the model search a document source."""
 
-    kind: Literal["source"] = Field(description="A search of a source of documents.")
+    kind: Literal["source"] = Field(description="Searches a document source.")
     source: Annotated[str, Ref("sources", "source")] = Field(description="The source.")
-    description: str = Field(min_length=1, description="What is in it, for the model.")
-    top: Whole = Field(default=4, ge=1, le=20, description="Passages at most.")
+    description: str = Field(min_length=1, description="What the source contains, for the model.")
+    top: Whole = Field(default=4, ge=1, le=20, description="The maximum number of passages.")
 
     @classmethod
     def conflicts(cls, path: Path, values: Mapping[str, Any], beside: RawConfig) -> Iterator[OptionConflict]:
-        """It searches documents, and a source may have none."""
+        """The source must have documents, not rows."""
         source = values.get("source")
         named = beside.struct("sources", source) if isinstance(source, str) else None
         if named is not None and issubclass(named, LiveSourceConfig):
@@ -46,10 +46,10 @@ class SourceToolConfig(ToolConfig):
 
 
 class SourceTool:
-    """A search of one source of documents, as far as the caller may see it."""
+    """Searches one document source, limited to what the caller may see."""
 
-    def __init__(self, name: str, description: str, source: Searches, top: int, source_name: str) -> None:
-        """`source_name` is what a key calls the source that may reach only some."""
+    def __init__(self, name: str, description: str, source: SearchableSource, top: int, source_name: str) -> None:
+        """`source_name` is the source's name in the list of sources that a key may access."""
         query = {"type": "string", "description": "A question that stands alone"}
         self.definition = Tool(
             name, description, {"type": "object", "properties": {"query": query}, "required": ["query"]}
@@ -66,5 +66,5 @@ class SourceTool:
         if caller is not None and caller.sources is not None and self._source_name not in caller.sources:
             return _NOTHING
         labels = caller.labels if caller is not None else frozenset()
-        found = await self._source.search(query, self._top, labels, caller)
-        return "\n\n".join(f"[{each.source}, {each.place}]\n{each.text}" for each in found)[:MAX_RESULT] or _NOTHING
+        passages = await self._source.search(query, self._top, labels, caller)
+        return "\n\n".join(f"[{each.source}, {each.place}]\n{each.text}" for each in passages)[:MAX_RESULT] or _NOTHING

@@ -1,1 +1,1 @@
-"""What a request is about, and what follows from that: rules, intents learned from examples, difficulty."""
+"""Routing by rules, by intents learned from examples, and by difficulty."""

@@ -1,8 +1,8 @@
-"""Intents learned from examples in a second or a few, on the embedding that everything else uses too.
+"""Trains a classifier of intents from examples within seconds, on the shared embedding model.
 
-Few examples: kernel ridge regression on 128 principal directions, in closed form, whose predictions for each example
-left out are known without training again, so that probabilities and the limit of what is in scope are calibrated on
-them. Many: softmax regression by L-BFGS, calibrated on a fifth that is held out first. Either decides in microseconds.
+Few examples: kernel ridge regression on 128 principal components, in closed form. Its leave-one-out predictions need no
+further training, and calibrate the probabilities and the scope threshold. Many examples: softmax regression by L-BFGS,
+calibrated on a held-out fifth. Both classify in microseconds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TEMPERATURES = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5
 
 
 class IntentClassifier:
-    """Says how likely each intent is, and whether it is any of them."""
+    """Computes the probability of each intent, and whether a question is in scope."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class IntentClassifier:
         limit: float,
         scope: Familiarity | None = None,
     ) -> None:
-        """`scores` of one vector, (intents,), and how familiar it is; below `limit` it is none of them."""
+        """`scores` returns the scores of one vector, (intents,), and its familiarity; below `limit` is out of scope."""
         self._scope = scope
         self.names = tuple(names)
         self._scores = scores
@@ -47,7 +47,7 @@ class IntentClassifier:
         self._limit = limit
 
     def classify(self, vector: Matrix) -> tuple[list[tuple[str, float]], float]:
-        """The intents with their probabilities, best first, and how far within scope: below 0 it is outside."""
+        """The best 5 intents with their probabilities, and the margin to the scope limit: below 0 is out of scope."""
         import numpy as np
 
         scores, familiar = self._scores(vector)
@@ -58,39 +58,39 @@ class IntentClassifier:
         return ranked, familiar - self._limit
 
     def in_scope(self, within: float) -> float:
-        """How likely it is that what lies so far within scope, as `classify` says, is any of the intents."""
-        return self._scope.likely(within + self._limit) if self._scope is not None else float(within >= 0)
+        """The probability that a question with this margin (from `classify`) has any of the intents."""
+        return self._scope.probability(within + self._limit) if self._scope is not None else float(within >= 0)
 
 
 class Familiarity(NamedTuple):
-    """How familiar examples are that were left out, and the share of them that is given up as strange.
+    """The distribution of the familiarity of left-out examples, and the share of them rejected as out of scope.
 
-    An example is as strange as a question with the share `q`, by the normal distribution. Against strangers that come
-    as often as examples are given up, the question is in scope with q / (q + given up): one half at the limit.
+    `q` is the share of examples that are less familiar than a question, by the normal distribution. If out-of-scope
+    questions are as frequent as rejected examples, the question is in scope with q / (q + rejected): 0.5 at the limit.
     """
 
     mean: float
     deviation: float
-    given_up: float
+    rejected: float
 
     @classmethod
-    def of(cls, familiar: Matrix, kept: float) -> Familiarity:
-        """By the examples that were left out."""
-        return cls(float(familiar.mean()), max(1e-6, float(familiar.std())), 1 - kept)
+    def of(cls, familiar: Matrix, accept: float) -> Familiarity:
+        """The distribution of left-out examples; `accept` is the share to accept."""
+        return cls(float(familiar.mean()), max(1e-6, float(familiar.std())), 1 - accept)
 
-    def likely(self, familiar: float) -> float:
-        """From 0 to 1."""
+    def probability(self, familiar: float) -> float:
+        """The probability of being in scope, 0 to 1."""
         share = 0.5 * math.erfc((self.mean - familiar) / (self.deviation * math.sqrt(2)))
-        return share / (share + self.given_up) if share + self.given_up > 0 else 0.0
+        return share / (share + self.rejected) if share + self.rejected > 0 else 0.0
 
 
 def train(
-    vectors: Matrix, labels: NDArray[np.int64], names: Sequence[str], kept: float = 0.95, titles: Matrix | None = None
+    vectors: Matrix, labels: NDArray[np.int64], names: Sequence[str], accept: float = 0.95, titles: Matrix | None = None
 ) -> IntentClassifier:
-    """Learns from `vectors` (examples, dimensions) of length 1 and the places of their intents in `names`.
+    """Trains on `vectors` (examples, dimensions) of length 1, with `labels` as indices into `names`.
 
-    `kept` is the share of what is in scope that is to be taken for that; `titles` are vectors of the intents' names,
-    one example more for each.
+    `accept` is the share of in-scope questions to accept; `titles` are vectors of the intents' names, used as one more
+    example for each.
     """
     import numpy as np
 
@@ -98,16 +98,16 @@ def train(
     if titles is not None and len(vectors) + len(titles) <= KERNEL_LIMIT:
         examples = np.concatenate([vectors, titles])
         places = np.concatenate([labels, np.arange(len(names))])
-        return _kernel(examples, places, names, len(vectors), kept)
+        return _kernel(examples, places, names, len(vectors), accept)
     if len(vectors) <= KERNEL_LIMIT:
-        return _kernel(vectors, labels, names, len(vectors), kept)
+        return _kernel(vectors, labels, names, len(vectors), accept)
     rows = _unit(vectors - centre)
     held = np.arange(len(rows)) % _HOLD_OUT == 0
     weights = _softmax_regression(rows[~held], labels[~held], len(names), _STEPS_HELD)
     left_out = _with_ones(rows[held]) @ weights
     temperature = _temperature(left_out, labels[held])
     familiar = left_out.max(axis=1)
-    limit = float(np.quantile(familiar, 1 - kept))
+    limit = float(np.quantile(familiar, 1 - accept))
     weights = _softmax_regression(rows, labels, len(names), _STEPS, weights)
     matrix, bias = np.ascontiguousarray(weights[:-1].T), weights[-1].copy()
 
@@ -115,56 +115,56 @@ def train(
         found: Matrix = matrix @ _unit_row(vector - centre) + bias
         return found, float(found.max())
 
-    return IntentClassifier(names, scores, temperature, limit, Familiarity.of(familiar, kept))
+    return IntentClassifier(names, scores, temperature, limit, Familiarity.of(familiar, accept))
 
 
 def _kernel(
-    vectors: Matrix, labels: NDArray[np.int64], names: Sequence[str], asked: int, kept: float
+    vectors: Matrix, labels: NDArray[np.int64], names: Sequence[str], examples: int, accept: float
 ) -> IntentClassifier:
-    """`asked`: so many of the rows are examples; the rest are names, which nobody asks by."""
+    """Kernel ridge regression. The first `examples` rows are examples; the rest are names, not used for calibration."""
     import numpy as np
 
     centre = vectors.mean(axis=0)
-    whole = _unit(vectors - centre)
-    _, _, directions = np.linalg.svd(whole, full_matrices=False)
-    turn = np.ascontiguousarray(directions[:_DIRECTIONS].T, dtype=np.float32)
-    turned = whole @ turn
-    rows = _unit(turned)
+    centred = _unit(vectors - centre)
+    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    projection = np.ascontiguousarray(directions[:_DIRECTIONS].T, dtype=np.float32)
+    projected = centred @ projection
+    rows = _unit(projected)
     kernel = np.exp(-_GAMMA * (2 - 2 * rows @ rows.T)).astype(np.float64)
     wanted = np.eye(len(names))[labels] - 1 / len(names)
     inverse = np.linalg.inv(kernel + _RIDGE * np.eye(len(rows)))
     weights = inverse @ wanted
-    # What each example's scores, and its nearest other, would be, had it been left out.
-    left_out = (wanted - weights / np.diag(inverse)[:, None])[:asked].astype(np.float32)
-    likeness = turned @ rows.T
-    np.fill_diagonal(likeness, -1.0)
-    best, nearest = left_out.max(axis=1), likeness.max(axis=1)[:asked]
-    # Of few examples only the nearest says whether a question is of their kind; of many the scores do as well.
-    share = 0.5 if asked >= _MANY else 0.0
+    # Leave-one-out scores of each example, and the similarity of its nearest neighbour.
+    left_out = (wanted - weights / np.diag(inverse)[:, None])[:examples].astype(np.float32)
+    similarity = projected @ rows.T
+    np.fill_diagonal(similarity, -1.0)
+    best, nearest = left_out.max(axis=1), similarity.max(axis=1)[:examples]
+    # With few examples only the nearest neighbour shows whether a question is in scope; with many the scores do too.
+    share = 0.5 if examples >= _MANY else 0.0
     by_score = share / max(1e-6, float(best.std()))
     by_nearest = (1 - share) / max(1e-6, float(nearest.std()))
     familiar = by_score * best + by_nearest * nearest
-    limit = float(np.quantile(familiar, 1 - kept))
+    limit = float(np.quantile(familiar, 1 - accept))
     by_intent = np.ascontiguousarray(weights.T, dtype=np.float32)
-    kept_rows = np.ascontiguousarray(rows, dtype=np.float32)
+    example_rows = np.ascontiguousarray(rows, dtype=np.float32)
 
     def scores(vector: Matrix) -> tuple[Matrix, float]:
-        row = _unit_row(vector - centre) @ turn
-        # What lies across all examples has little of its length left.
+        row = _unit_row(vector - centre) @ projection
+        # A vector that is orthogonal to all examples is short after the projection.
         length = float(row @ row) ** 0.5
-        cosines = kept_rows @ row
+        cosines = example_rows @ row
         found: Matrix = by_intent @ np.exp((cosines / max(length, 1e-9) - 1) * (2 * _GAMMA))
         return found, by_score * float(found.max()) + by_nearest * float(cosines.max())
 
-    temperature = _temperature(left_out, labels[:asked])
-    return IntentClassifier(names, scores, temperature, limit, Familiarity.of(familiar, kept))
+    temperature = _temperature(left_out, labels[:examples])
+    return IntentClassifier(names, scores, temperature, limit, Familiarity.of(familiar, accept))
 
 
 def _temperature(scores: Matrix, labels: NDArray[np.int64]) -> float:
-    """At which probabilities fit what is right.
+    """The temperature at which probabilities fit the labels.
 
-    Few examples that are all told apart do not show that none ever is mistaken: one mistake more is counted than was
-    made, as Platt does ("Probabilistic outputs for support vector machines", 1999).
+    Targets are smoothed as if there were one more error than was made, because few examples without errors do not prove
+    that there are none (Platt, "Probabilistic outputs for support vector machines", 1999).
     """
     import numpy as np
 
@@ -173,10 +173,10 @@ def _temperature(scores: Matrix, labels: NDArray[np.int64]) -> float:
 
     def loss(temperature: float) -> float:
         scaled = (scores - scores.max(axis=1, keepdims=True)) / temperature
-        likely = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
-        told = likely[rows, labels]
-        others = (likely.sum(axis=1) - told) / max(1, scores.shape[1] - 1)
-        return float(-(right * told + (1 - right) * others).mean())
+        log_likelihood = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+        correct = log_likelihood[rows, labels]
+        others = (log_likelihood.sum(axis=1) - correct) / max(1, scores.shape[1] - 1)
+        return float(-(right * correct + (1 - right) * others).mean())
 
     return min(_TEMPERATURES, key=loss)
 
@@ -184,7 +184,7 @@ def _temperature(scores: Matrix, labels: NDArray[np.int64]) -> float:
 def _softmax_regression(
     rows: Matrix, labels: NDArray[np.int64], count: int, steps: int, start: Matrix | None = None
 ) -> Matrix:
-    """(dimensions + 1, intents), the last row the bias."""
+    """The weights (dimensions + 1, intents); the last row is the bias."""
     import numpy as np
 
     inputs = _with_ones(rows)
@@ -208,7 +208,7 @@ def _softmax_regression(
 
 
 def _lbfgs(loss: Callable[[Matrix], tuple[float, Matrix]], start: Matrix, steps: int, memory: int = 10) -> Matrix:
-    """Nocedal and Wright, "Numerical Optimization" (2006), algorithm 7.5, with backtracking."""
+    """L-BFGS with backtracking: Nocedal and Wright, "Numerical Optimization" (2006), algorithm 7.5."""
     import numpy as np
 
     point = start.copy()

@@ -1,6 +1,6 @@
 """The options of the router by rules, intents and cost.
 
-They stand apart from `router.intents.decide`, whose imports would be most of what `gatehouse check` takes.
+A separate module from `router.intents.decide`, because the imports of that would slow down `gatehouse check`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def _hours(value: str) -> str:
     if re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-4]):[0-5]\d", value) is None:
-        raise wrong("{value} are no hours", "write them like 08:00-18:00; 22:00-06:00 goes over midnight")
+        raise wrong("{value} is not a time range", "write it like 08:00-18:00; 22:00-06:00 spans midnight")
     return value
 
 
@@ -35,42 +35,50 @@ def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise wrong("{value} is no time zone", "write it like Europe/Berlin or UTC") from None
+        raise wrong("{value} is not a time zone on this machine", "write it like Europe/Berlin or UTC") from None
     return value
 
 
 class WhenConfig(Struct):
-    """What a request has to be like; all that is given must hold."""
+    """The condition of a rule; all given keys must match."""
 
-    app: tuple[str, ...] = Field(default=(), description="One of these apps.", examples=["[bot]"])
+    app: tuple[str, ...] = Field(
+        default=(), description="The request comes from one of these apps.", examples=["[bot]"]
+    )
     header: dict[str, str] = Field(
-        default={}, description="Headers with their values; `*` stands for anything.", examples=["{x-tier: gold}"]
+        default={}, description="Headers and their values; `*` matches any text.", examples=["{x-tier: gold}"]
     )
-    metadata: dict[str, str] = Field(default={}, description="The request's `metadata`, likewise.")
-    language: tuple[Literal["en", "de", "fr", "es"], ...] = Field(default=(), description="The question's language.")
+    metadata: dict[str, str] = Field(
+        default={}, description="Entries of the request's `metadata` and their values; `*` matches any text."
+    )
+    language: tuple[Literal["en", "de", "fr", "es"], ...] = Field(
+        default=(), description="The language of the question."
+    )
     hours: Annotated[str, Checked(_hours, r"^[0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9]$")] | None = Field(
-        default=None, description="A time of the day.", examples=["08:00-18:00"]
+        default=None, description="A range of the time of day.", examples=["08:00-18:00"]
     )
-    time_zone: Annotated[str, AfterValidator(_zone)] = Field(default="UTC", description="Of the hours.")
-    over: Tokens | None = Field(default=None, description="More tokens than that.", examples=["8000 tokens"])
-    under: Tokens | None = Field(default=None, description="Fewer tokens than that.")
+    time_zone: Annotated[str, AfterValidator(_zone)] = Field(default="UTC", description="The time zone of `hours`.")
+    over: Tokens | None = Field(
+        default=None, description="The prompt has more tokens than this.", examples=["8000 tokens"]
+    )
+    under: Tokens | None = Field(default=None, description="The prompt has fewer tokens than this.")
 
     @model_validator(mode="after")
-    def _something(self) -> WhenConfig:
+    def _has_a_condition(self) -> WhenConfig:
         if not self.model_fields_set - {"time_zone"}:
-            raise wrong("this holds always", "give app, header, metadata, language, hours, over or under")
+            raise wrong("this matches every request", "add app, header, metadata, language, hours, over or under")
         return self
 
 
 class RuleConfig(Struct):
-    """One rule. The first that holds decides."""
+    """One rule. The first rule that matches decides."""
 
-    name: Name = Field(description="Its name in traces.")
-    when: WhenConfig = Field(description="What has to hold.")
-    then: ThenConfig = Field(description="What happens then.")
+    name: Name = Field(description="The name of the rule in traces.")
+    when: WhenConfig = Field(description="The condition.")
+    then: ThenConfig = Field(description="What happens if the condition matches.")
 
     def rule(self) -> RoutingRule:
-        """As it runs."""
+        """The rule for the router."""
         from router.intents.rules import RoutingRule, RuleCondition
 
         when = self.when
@@ -88,22 +96,26 @@ class RuleConfig(Struct):
 
 
 class IntentConfig(Struct):
-    """Something that requests are about."""
+    """A topic or purpose of requests."""
 
     examples: tuple[str, ...] = Field(
-        min_length=5, max_length=200, description="5 to 200 ways in which people say it.", examples=["[...]"]
+        min_length=5, max_length=200, description="5 to 200 example questions with this intent.", examples=["[...]"]
     )
-    then: ThenConfig | None = Field(default=None, description="What happens; without it the pipeline goes on as ever.")
+    then: ThenConfig | None = Field(
+        default=None, description="What happens to such requests; unset means that the pipeline's model answers."
+    )
 
 
 class AmbiguousConfig(Struct):
-    """A question back, when two intents are about as likely."""
+    """A question back to the user when two intents are about equally likely."""
 
-    within: Percentage = Field(default=0.15, description="How near each other they are.")
+    within: Percentage = Field(default=0.15, description="The largest difference between the two probabilities.")
     ask: str | None = Field(
-        default="Do you mean {options}?", min_length=1, description="The question; `{options}` stands for the intents."
+        default="Do you mean {options}?",
+        min_length=1,
+        description="The question; `{options}` is replaced by the possible intents.",
     )
-    model: ModelRef | None = Field(default=None, description="Or a model that writes it.")
+    model: ModelRef | None = Field(default=None, description="Or a model that writes the question.")
 
     @model_validator(mode="after")
     def _one(self) -> AmbiguousConfig:
@@ -113,15 +125,15 @@ class AmbiguousConfig(Struct):
 
 
 class DifficultyConfig(Struct):
-    """Simple questions to a model that costs less."""
+    """Sends simple questions to a cheaper model."""
 
-    by: Literal["difficulty"] = Field(default="difficulty", description="By how hard the question looks.")
+    by: Literal["difficulty"] = Field(default="difficulty", description="By the estimated difficulty of the question.")
     simple: ModelRef = Field(description="The model for simple questions.", examples=["quick"])
     share: Percentage | None = Field(
-        default=None, description="The share of questions that is to go there; the limit follows the traffic."
+        default=None, description="The share of questions to send to `simple`; the limit follows the traffic."
     )
     below: Number | None = Field(
-        default=None, ge=0, le=1, description="Or a fixed limit of the score, as `gatehouse eval router` suggests."
+        default=None, ge=0, le=1, description="Or a fixed score limit, as `gatehouse eval router` suggests."
     )
 
     @model_validator(mode="after")
@@ -132,44 +144,53 @@ class DifficultyConfig(Struct):
 
 
 class IntentsConfig(RouterConfig):
-    """Rules first, then intents, then cost."""
+    """Decides by rules first, then by intents, then by cost."""
 
     needs = (("rules",), ("intents",), ("cost",))
     renamed: ClassVar[Mapping[str, str]] = {"unsure_below": "min_confidence"}
 
-    kind: Literal["intents"] = Field(default="intents", description="How it decides.")
-    rules: tuple[RuleConfig, ...] = Field(default=(), description="Looked at in their order.")
-    intents: dict[Name, IntentConfig] = Field(default={}, description="Learned from their examples at the start.")
+    kind: Literal["intents"] = Field(default="intents", description="How the router decides.")
+    rules: tuple[RuleConfig, ...] = Field(
+        default=(), description="Rules, checked in this order; the first that matches decides."
+    )
+    intents: dict[Name, IntentConfig] = Field(
+        default={}, description="Intents, learned from their examples at startup."
+    )
     min_confidence: Percentage = Field(
-        default=0.5, description="Less likely intents don't decide: `second_opinion` or `unsure` do."
+        default=0.5, description="Below this probability of the best intent, `second_opinion` or `unsure` decides."
     )
     second_opinion: ModelRef | None = Field(
-        default=None, description="A model that is asked which intent it is, when unsure."
+        default=None, description="A model that classifies the question if the best intent is not likely enough."
     )
-    unsure: ThenConfig | None = Field(default=None, description="What happens when unsure; else the pipeline goes on.")
+    unsure: ThenConfig | None = Field(
+        default=None,
+        description="What happens if no intent is likely enough; unset means that the pipeline's model answers.",
+    )
     out_of_scope: ThenConfig | None = Field(
-        default=None, description="What happens with what is none of the intents; without it nothing."
+        default=None, description="What happens to questions with none of the intents; unset means no special handling."
     )
     in_scope: Percentage = Field(
-        default=0.95, description="The share of what is in scope that is to be taken for that, by the examples."
+        default=0.95, description="The share of in-scope questions to recognise as in scope, measured on the examples."
     )
-    ambiguous: AmbiguousConfig | None = Field(default=None, description="When two intents are about as likely.")
-    cost: DifficultyConfig | None = Field(default=None, description="Simple questions to a cheaper model.")
+    ambiguous: AmbiguousConfig | None = Field(
+        default=None, description="What happens if two intents are about equally likely."
+    )
+    cost: DifficultyConfig | None = Field(default=None, description="Sends simple questions to a cheaper model.")
 
     @model_validator(mode="after")
-    def _enough(self) -> IntentsConfig:
+    def _has_enough_options(self) -> IntentsConfig:
         if len(self.intents) == 1:
-            raise wrong("one intent can't be told from others", "give at least two")
+            raise wrong("a single intent can't be distinguished from others", "add at least two intents")
         needing = [name for name in ("second_opinion", "unsure", "out_of_scope", "ambiguous") if getattr(self, name)]
         if needing and not self.intents:
-            raise wrong(f"{needing[0]} needs intents", "give some, with examples")
+            raise wrong(f"{needing[0]} needs intents", "add intents with examples")
         if not self.rules and not self.intents and self.cost is None:
-            raise wrong("this router decides nothing", "give rules, intents or cost")
+            raise wrong("this router decides nothing", "add rules, intents or cost")
         return self
 
     @classmethod
     def needed_extras(cls, values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-        """The model that embeds questions."""
+        """The embedding model for questions."""
         if values.get("intents"):
             yield ("intents",), "embeddings"
 
@@ -194,14 +215,14 @@ class IntentsConfig(RouterConfig):
         return Router(name, policy, parts.embedder() if self.intents else None, pool=parts.pool)
 
     def plan(self) -> dict[str, Any]:
-        """See `RouterConfig.plan`: the names of what decides."""
-        made: dict[str, Any] = {"kind": self.kind, "rules": [each.name for each in self.rules]}
-        made["intents"] = list(self.intents)
+        """See `RouterConfig.plan`: the names of rules and intents, and the simple model."""
+        plan: dict[str, Any] = {"kind": self.kind, "rules": [each.name for each in self.rules]}
+        plan["intents"] = list(self.intents)
         if self.out_of_scope is not None:
-            made["out_of_scope"] = True
+            plan["out_of_scope"] = True
         if self.cost is not None:
-            made["simple"] = self.cost.simple
-        return made
+            plan["simple"] = self.cost.simple
+        return plan
 
     @classmethod
     def draw(cls, plan: Mapping[str, Any]) -> str:
@@ -216,7 +237,7 @@ class IntentsConfig(RouterConfig):
     def remarks(self) -> Iterator[Remark]:
         """See `Component.remarks`."""
         if self.intents and self.out_of_scope is None:
-            message = "there is no out_of_scope: what is none of these intents is only less likely to be one of them"
+            message = "without out_of_scope, a question with none of these intents may be routed to the nearest one"
             yield ("intents",), message, 'add out_of_scope: {say: "I can\'t help with that."}, or a model'
 
 

@@ -1,6 +1,6 @@
-"""How hard a question looks, by its words alone: a score from 0 to 1 that puts questions in order.
+"""Estimates the difficulty of a question from its text: a score from 0 to 1 that ranks questions.
 
-It is no promise: what a model gets right is measured with `gatehouse eval router` on questions of one's own.
+It is only an estimate: `gatehouse eval router` measures which of your questions a model answers correctly.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _RECENT = 1000
 
 
 def difficulty(question: str) -> float:
-    """From 0 to 1."""
+    """The difficulty, 0 to 1."""
     shown = question[:8000]
     words = [word.lower() for word in _WORD.findall(shown)]
     known = set(words)
@@ -47,17 +47,17 @@ def difficulty(question: str) -> float:
 
 
 class ShareLimit:
-    """The score below which that share of the recent questions lies."""
+    """A score limit that follows the traffic: `share` of the recent questions are below it."""
 
     def __init__(self, share: float, start: float = 0.3) -> None:
-        """`start` holds until there have been some."""
+        """`start` is the limit until there are enough questions."""
         self._share = share
         self._start = start
         self._order: list[float] = []
         self._recent: deque[float] = deque()
 
     def below(self, score: float) -> bool:
-        """Whether this one is to go to the simple model; it counts from now on."""
+        """Counts a question; returns whether it goes to the simple model."""
         limit = self.limit
         insort(self._order, score)
         self._recent.append(score)
@@ -67,7 +67,7 @@ class ShareLimit:
 
     @property
     def limit(self) -> float:
-        """The limit now."""
+        """The current limit."""
         if len(self._order) < _LEAST:
             return self._start
         place = self._share * len(self._order)

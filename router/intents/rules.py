@@ -1,4 +1,4 @@
-"""Rules: what a request looks like from outside."""
+"""Rules: conditions on the properties of a request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Clock = Callable[[], datetime.datetime]
 
 
 class RuleCondition(msgspec.Struct, frozen=True):
-    """All that is not empty must hold. `hours` are minutes since midnight; `headers` are in small letters."""
+    """A condition: all fields that are set must match. `hours` are minutes since midnight; `headers` are lower case."""
 
     apps: tuple[str, ...] = ()
     headers: dict[str, str] = {}
@@ -33,8 +33,8 @@ class RuleCondition(msgspec.Struct, frozen=True):
     over: int | None = None
     under: int | None = None
 
-    def holds(self, request: ChatRequest, exchange: Exchange, now: datetime.datetime) -> bool:
-        """Whether it does for this request."""
+    def matches(self, request: ChatRequest, exchange: Exchange, now: datetime.datetime) -> bool:
+        """Whether the request matches."""
         app = exchange.caller.app if exchange.caller is not None else ""
         if self.apps and app not in self.apps:
             return False
@@ -61,7 +61,7 @@ class RuleCondition(msgspec.Struct, frozen=True):
 
 
 class RoutingRule(msgspec.Struct, frozen=True):
-    """A condition, and what follows from it."""
+    """A condition and its decision."""
 
     condition: RuleCondition
     decision: Decision
@@ -70,10 +70,10 @@ class RoutingRule(msgspec.Struct, frozen=True):
 def first(
     rules: Sequence[RoutingRule], request: ChatRequest, exchange: Exchange, now: datetime.datetime
 ) -> Decision | None:
-    """The decision of the first rule that holds."""
-    return next((rule.decision for rule in rules if rule.condition.holds(request, exchange, now)), None)
+    """The decision of the first rule that matches; None if none does."""
+    return next((rule.decision for rule in rules if rule.condition.matches(request, exchange, now)), None)
 
 
 def last_question(request: ChatRequest) -> str:
-    """The words of the last user message."""
+    """The text of the last user message."""
     return next((each.text for each in reversed(request.messages) if each.role == "user"), "")

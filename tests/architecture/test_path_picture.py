@@ -1,4 +1,4 @@
-"""The picture in docs/architecture.md is what its script draws from the code."""
+"""The picture in docs/concepts/architecture.md is what its script draws from the code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from deploy.path_picture import PICTURE, picture, steps
 from tests.architecture.floors import ROOT
 
-PAGE = ROOT / "docs/architecture.md"
+PAGE = ROOT / "docs/concepts/architecture.md"
 
 
 def test_the_picture_is_drawn_from_the_code() -> None:

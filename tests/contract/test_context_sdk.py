@@ -51,7 +51,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     (folder / "orders.csv").write_text("region,amount\nnorth,10\nnorth,30\nsouth,5\n")
     with running_gateway(YAML, folder) as running:
         # Until its passages have vectors a question finds those with its words only.
-        until(lambda: "found by words and meaning" in running.request("GET", "/health").body.decode())
+        until(lambda: "full-text and vector search" in running.request("GET", "/health").body.decode())
         yield running
 
 

@@ -192,7 +192,7 @@ def test_logs_hold_no_key_and_name_who_was_refused(tmp_path: Path, capfd: pytest
         for where in (told, metrics, health, rows):
             assert secret not in where, secret
     assert "\x1b" not in told
-    refused = [line for line in map(json.loads, told.splitlines()) if line["event"] == "an administrator was refused"]
+    refused = [line for line in map(json.loads, told.splitlines()) if line["event"] == "admin request refused"]
     assert [(each["problem"], each.get("actor")) for each in refused] == [("role", "vera"), ("key", None)]
 
 

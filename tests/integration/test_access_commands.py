@@ -105,8 +105,8 @@ WRONG = [
     (("keys", "create", "--app", "none"), "there is no app none"),
     (("keys", "create", "--app", "one", "--model", "none"), "there is no none"),
     (("keys", "create", "--app", "one", "--expires", "soon"), "write 90d"),
-    (("keys", "rotate", "none"), "there is no such key"),
-    (("keys", "revoke", "none"), "there is no such key"),
+    (("keys", "rotate", "none"), "the key does not exist"),
+    (("keys", "revoke", "none"), "the key does not exist"),
     (("apps", "add", "x", "--options", "{"), "no JSON"),
     (("apps", "add", "x", "--options", "[]"), "JSON object"),
     (("apps", "add", "one"), "configuration file"),
@@ -114,7 +114,7 @@ WRONG = [
     (("teams", "remove", "none"), "there is no team none"),
     (("usage", "--by", "none"), "unknown group"),
     (("usage", "--only", "none=1"), "unknown filter"),
-    (("usage", "--since", "soon"), "is no time"),
+    (("usage", "--since", "soon"), "is not a time"),
     (("audit", "verify", "--head", "x"), "head"),
 ]
 

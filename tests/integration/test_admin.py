@@ -126,8 +126,8 @@ def test_parties(gateway: Gateway) -> None:
 WRONG: list[tuple[str, Any, str]] = [
     ("/v1/keys", {"app": "none"}, "there is no app none"),
     ("/v1/keys", {"app": "one", "models": ["nope"]}, "nope"),
-    ("/v1/keys", {"app": "one", "expires": "yesterday"}, "no time"),
-    ("/v1/keys", {"app": "one", "expires": "2020-01-01"}, "passed"),
+    ("/v1/keys", {"app": "one", "expires": "yesterday"}, "not a time"),
+    ("/v1/keys", {"app": "one", "expires": "2020-01-01"}, "in the past"),
     ("/v1/keys", {"app": "one", "expires": "99999d"}, "ten years"),
     ("/v1/keys", {"app": "one", "networks": ["here"]}, "no network"),
     ("/v1/keys", {"app": "one", "surfaces": ["cohere"]}, "cohere"),
@@ -257,7 +257,7 @@ def test_the_schema_describes_every_route(gateway: Gateway) -> None:
         (method, path) for method, path, _ in ROUTES if "/x" not in path and path != "/openapi.json"
     }
     assert all(each.get("summary") for methods in schema["paths"].values() for each in methods.values())
-    assert "MadeKey" in schema["components"]["schemas"]
+    assert "CreatedKey" in schema["components"]["schemas"]
 
 
 def test_without_keys_there_is_no_admin_api(tmp_path: Path) -> None:

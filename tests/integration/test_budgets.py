@@ -317,4 +317,4 @@ def test_whoever_wants_to_hear_of_the_end_hears_of_the_first_refusal(gateway: Ga
     time.sleep(0.3)
     assert [each["share"] for each in webhook.told if each["name"] == "ended"] == [1.0]
     refused = ask(gateway, "ended").json()["error"]["message"]
-    assert "it may cost 0.01 USD and 0.005 are left" in refused
+    assert "it may cost 0.01 USD and 0.005 USD are left" in refused

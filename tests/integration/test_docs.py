@@ -8,11 +8,9 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from ruamel.yaml import YAML
@@ -25,14 +23,12 @@ from config.struct import Ref
 from gateway.assembly.catalog import KINDS
 from gateway.assembly.configuration import load, load_with_places, schema
 from gateway.commands.advice import advise
+from tests.documentation import ROOT, Block, blocks_of
 from tests.live import running_gateway
 from tests.reports.vendors import Request, Upstream, plain
+from tests.services import RedisServer
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCS = sorted((ROOT / "docs").glob("*.md"))
-# The YAML of extending.md names kinds of packages: test_plugins.py installs those, and checks and serves it.
-PAGES = [ROOT / "README.md", *(each for each in DOCS if each.name != "extending.md")]
-PAGES += sorted((ROOT / "config/examples").glob("*.yaml"))
+EXAMPLES = sorted((ROOT / "config/examples").glob("*.yaml"))
 VALIDATOR = Draft202012Validator(schema())
 # An entry of each section that a fragment may name, as small as can be.
 SMALLEST: dict[str, Any] = {
@@ -51,34 +47,33 @@ SMALLEST: dict[str, Any] = {
 DATABASE = "sqlite:///orders.db"
 
 
-class Block(msgspec.Struct, frozen=True):
-    """One YAML of a page."""
-
-    page: str
-    line: int
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page}:{self.line}"
+# Other programs' files, by a key that only they have, and what they must hold.
+OTHERS = {"model_list": "general_settings", "groups": "groups", "scrape_configs": "scrape_configs"}
 
 
-def blocks() -> Iterator[Block]:
-    for page in PAGES:
-        text, name = page.read_text(), page.name
-        if page.suffix == ".yaml":
-            yield Block(name, 1, text)
-            continue
-        for match in re.finditer(r"^( *)```ya?ml\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
-            yield Block(name, text.count("\n", 0, match.start()) + 2, match[2])
+def of_another_program(block: Block) -> str:
+    """The key by which a file is known to be another program's; empty for ours."""
+    return next((key for key in OTHERS if key in (read(block.text) or {})), "")
 
 
-BLOCKS = list(blocks())
+ALL = [*blocks_of("yaml"), *(Block(each, 1, "yaml", each.read_text()) for each in EXAMPLES)]
+# The YAML of extending.md names kinds of packages: test_plugins.py installs those, and checks and serves it.
+OURS = [each for each in ALL if each.page.name != "extending.md"]
+
+
+def is_complete(block: Block) -> bool:
+    """Whether it is a whole file, not a part of one."""
+    return "version" in read(block.text)
 
 
 def environment(path: Path) -> dict[str, str]:
     """Every variable that has no default: something that is long enough, and no two alike."""
-    names = re.findall(r"\$\{(\w+)\}", path.read_text())
-    return {name: DATABASE if name.endswith("DATABASE") else f"value-of-{name}-{'x' * 32}" for name in names}
+    text = path.read_text()
+    found = {name: f"value-of-{name}-{'x' * 32}" for name in re.findall(r"(?:\$\{|os\.environ/)(\w+)", text)}
+    known = {"DATABASE_URL": "postgresql://gatehouse@db/gatehouse", "REDIS_URL": "redis://redis.internal:6379"}
+    known |= {name: DATABASE for name in found if name.endswith("DATABASE")}
+    # Those with a default are left to it.
+    return {name: known.get(name, value) for name, value in found.items() if f"{name}:-" not in text}
 
 
 def read(text: str) -> Any:
@@ -145,6 +140,7 @@ def _tuples(value: Any) -> Any:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "secret").write_text("a-secret-of-a-file")
     (tmp_path / "demo-documents").mkdir()
+    (tmp_path / "handbook").mkdir()
     with contextlib.closing(sqlite3.connect(tmp_path / "orders.db")) as database:
         database.execute("CREATE TABLE orders (region TEXT, amount REAL, placed TEXT)")
         database.execute("CREATE TABLE customers (id INTEGER, region TEXT)")
@@ -157,7 +153,7 @@ def completed(block: Block, folder: Path) -> tuple[Path, dict[str, Any]]:
     path = folder / "block.yaml"
     text = re.sub(r"\$\{file:[^}]*\}", "${file:secret}", block.text)
     part = read(text)
-    if "version" in part:
+    if is_complete(block):
         path.write_text(text)
         return path, part
     document = complete(part)
@@ -170,20 +166,26 @@ def write(path: Path, document: Any) -> None:
         YAML(typ="safe", pure=True).dump(document, file)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=str)
+@pytest.mark.parametrize("block", [each for each in OURS if not of_another_program(each)], ids=str)
 def test_the_check_and_the_schema_take_it(block: Block, folder: Path) -> None:
     path, document = completed(block, folder)
     config, places = load_with_places(path, environment(path))
     assert [f"{list(each.absolute_path)}: {each.message}" for each in VALIDATOR.iter_errors(document)] == []
+    assert [each.old for each in places.renamed] == []
     # What is only shown in passing may lack a price or use one elsewhere; a whole file is right without a warning.
-    if "version" in read(block.text):
+    if is_complete(block):
         assert [each.render() for each in advise(config, places)] == []
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_a_gateway_that_runs_it_answers(block: Block, folder: Path) -> None:
+@pytest.mark.guarantee(
+    "documentation", "Every YAML of the documentation passes the check, and a gateway that runs it answers."
+)
+@pytest.mark.parametrize("block", [each for each in OURS if not of_another_program(each)], ids=str)
+def test_a_gateway_that_runs_it_answers(block: Block, folder: Path, request: pytest.FixtureRequest) -> None:
     path, document = completed(block, folder)
     document = with_a_model(document)
+    with_keys(document)
+    with_services(document, folder, request)
     write(path, document)
     config = load(path, environment(path))
     upstream = Upstream(answering)
@@ -204,6 +206,32 @@ def test_a_gateway_that_runs_it_answers(block: Block, folder: Path) -> None:
                     assert answer.status == 200, (model, answer.body)
     finally:
         upstream.close()
+
+
+def with_keys(document: dict[str, Any]) -> None:
+    """Gives a key to each app that has none in the file: the commands that make one are tested elsewhere."""
+    for name, app in document.get("apps", {}).items():
+        if not app.get("keys"):
+            app["keys"] = [f"key-of-{name}-{'x' * 32}"]
+
+
+def with_services(document: dict[str, Any], folder: Path, request: pytest.FixtureRequest) -> None:
+    """Puts real servers in the place of those that the file names."""
+    server = document.get("server", {})
+    if "database" in server:
+        server["database"] = f"sqlite:///{folder}/gatehouse.db"
+    if "redis" in server and not str(server["redis"]).endswith(":-}"):
+        redis: RedisServer = request.getfixturevalue("redis")
+        server["redis"] = redis.url
+    for source in document.get("sources", {}).values():
+        if "store" in source:
+            source["store"] = request.getfixturevalue("postgres_url")
+
+
+def test_files_of_other_programs_are_such() -> None:
+    found = [(each, key) for each in ALL if (key := of_another_program(each))]
+    assert {key for _, key in found} == set(OTHERS), "one that no page shows needs no entry"
+    assert [str(each) for each, key in found if OTHERS[key] not in read(each.text)] == []
 
 
 def keys_for(config: Config, model: str) -> list[str]:

@@ -128,7 +128,7 @@ def test_an_app_can_be_held_to_it(gateway: Gateway) -> None:
 
 def test_its_options_are_checked_as_all_are(known: None, tmp_path: Path) -> None:
     with (
-        pytest.raises(ConfigError, match="a key is missing"),
+        pytest.raises(ConfigError, match="the API key is missing"),
         running_gateway("version: 1\nproviders: {e: {kind: echo}}\nmodels: {m: {targets: [e/m]}}\n", tmp_path),
     ):
         pass

@@ -211,4 +211,4 @@ def test_an_untouched_pipeline_forwards_bytes(gateway: Gateway, upstream: Record
 def test_a_guardrail_in_the_wrong_place_is_refused(tmp_path: Path) -> None:
 
     text = YAML.format(port=1).replace("guard_output: [json]", "guard_input: [json]")
-    assert_refused(tmp_path, text, "can't stand here")
+    assert_refused(tmp_path, text, "can't be used here")

@@ -35,7 +35,7 @@ class TestRedis(TierConformance):
     def server(self, redis: RedisServer) -> None:
         self.url = redis.url
 
-    def lent(self) -> FakeServices:
+    def services(self) -> FakeServices:
         from redis.asyncio import Redis
 
         return FakeServices(Redis.from_url(self.url))

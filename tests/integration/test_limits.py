@@ -66,9 +66,9 @@ def test_each_app_has_its_own_and_who_has_none_is_told_none(gateway: Gateway) ->
 @pytest.mark.parametrize(
     ("limits", "wanted"),
     [
-        ("{requests: 600}", "is no rate"),
-        ("{requests: 0 per minute}", "is no rate"),
-        ("{requests: 5 per week}", "is no rate"),
+        ("{requests: 600}", "is not a rate"),
+        ("{requests: 0 per minute}", "is not a rate"),
+        ("{requests: 5 per week}", "is not a rate"),
         ("{requests: []}", "nothing is limited"),
         ("{}", "nothing is limited"),
         ("{shadow: true}", "nothing is limited"),

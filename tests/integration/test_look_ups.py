@@ -262,7 +262,7 @@ def test_an_endpoint_that_says_nothing_leaves_the_order(gateway: Gateway, web: W
         ("{from: [s], queries: 2}", "queries needs a model"),
         ("{from: [s], rewrite: null, lookup_tools: []}", ""),
         ("{from: [s], rerank: {model: x}}", "either by or url"),
-        ("{from: [s], rerank: {by: sentences, model: x}}", "belongs to an endpoint"),
+        ("{from: [s], rerank: {by: sentences, model: x}}", "is an option of an endpoint"),
         ("{from: [s], rerank: nothing}", "there is no model"),
     ],
 )

@@ -215,8 +215,8 @@ def test_their_options_are_documented_and_checked(shop: Path, tmp_path: Path) ->
     (tmp_path / "gatehouse.yaml").write_text(wrong)
     checked = gatehouse("check", site=shop, cwd=tmp_path)
     assert checked.returncode == 2
-    assert "tools.time.zon: kind clock has no option of this name" in checked.stderr
-    assert 'routers.length.then: the model "shop" is a pipeline itself' in checked.stderr
+    assert "tools.time.zon: kind clock has no such option" in checked.stderr
+    assert 'routers.length.then: the model "shop" is itself a pipeline' in checked.stderr
 
 
 def test_the_tests_of_the_page_pass(shop: Path, tmp_path: Path) -> None:
@@ -317,12 +317,12 @@ PROBLEMS = {
     "missing": "the plug-in parts_broken.missing:MissingConfig can't be loaded: ModuleNotFoundError: "
     "No module named 'no_such_package'",
     "leaves": "the plug-in parts_broken.leaves:LeavesConfig can't be loaded: SystemExit: 0",
-    "callback": "the plug-in parts_broken.callback:CallbackConfig has options that no file can give: "
+    "callback": "the plug-in parts_broken.callback:CallbackConfig has options that a file can't set: "
     "invalid-for-json-schema",
-    "other": "the plug-in parts_broken.other:Other is no ToolConfig",
-    "unfinished": "the plug-in parts_broken.unfinished:UnfinishedConfig lacks open",
-    "renamed": "the plug-in parts_broken.renamed:RenamedConfig is of another kind than its entry point renamed",
-    "clock": "several packages bring it: more-clocks and parts-broken",
+    "other": "the plug-in parts_broken.other:Other is not a subclass of ToolConfig",
+    "unfinished": "the plug-in parts_broken.unfinished:UnfinishedConfig does not implement open",
+    "renamed": "the kind of the plug-in parts_broken.renamed:RenamedConfig differs from its entry point renamed",
+    "clock": "several packages define this kind: more-clocks and parts-broken",
 }
 
 
@@ -353,7 +353,7 @@ def test_a_broken_one_is_told_where_it_is_named(broken: Path, tmp_path: Path, ki
     checked = gatehouse("check", site=broken, cwd=tmp_path)
     assert (checked.returncode, checked.stdout) == (2, "")
     assert f"gatehouse.yaml:4:16  tools.mine.kind: {PROBLEMS[kind]}\n" in checked.stderr, checked.stderr
-    assert "gatehouse.yaml:2:1  modls: there is no such section" in checked.stderr, "and what else is wrong"
+    assert "gatehouse.yaml:2:1  modls: unknown section" in checked.stderr, "and what else is wrong"
     assert "Traceback" not in checked.stderr
 
 
@@ -363,9 +363,9 @@ def test_one_whose_check_fails_is_told_without_the_value(tmp_path: Path) -> None
     (tmp_path / "gatehouse.yaml").write_text("version: 1\nmodls: {}\ntools:\n  mine: {kind: hasty, plain: hello}\n")
     checked = gatehouse("check", site=tmp_path / "site", cwd=tmp_path)
     assert checked.returncode == 2
-    told = "tools.mine: what checks its options has failed: KeyError in parts_broken.hasty"
+    told = "tools.mine: the check of its options failed: KeyError in parts_broken.hasty"
     assert told in checked.stderr, checked.stderr
-    assert "modls: there is no such section" in checked.stderr
+    assert "modls: unknown section" in checked.stderr
     assert "zz" not in checked.stderr
 
 
@@ -392,8 +392,8 @@ def test_broken_ones_are_listed_with_the_reason(broken: Path, tmp_path: Path) ->
     }  # fmt: skip
     assert problems == {
         *(("tools", kind, problem) for kind, problem in PROBLEMS.items()),
-        ("tools", "http", "there is a kind http of ours: choose another name"),
-        ("tool", "one", "there is nothing to add to called tool: did you mean tools?"),
+        ("tools", "http", "http is a built-in kind: choose another name"),
+        ("tool", "one", "there is no extension point tool: did you mean tools?"),
     }
     table = gatehouse("plugins", site=broken, cwd=tmp_path)
     assert table.returncode == 1

@@ -156,8 +156,8 @@ def test_a_question_that_stands_alone_is_not_rewritten(gateway: Gateway, upstrea
     [
         ("{kind: sql, model: plain}", "either a database or files"),
         ("{kind: sql, model: other, files: {a: a.csv}}", "there is no"),
-        ("{kind: sql, model: plain, database: 'oracle://x'}", "this is no address of a database"),
-        ("{kind: sql, model: plain, files: {a: missing.csv}}", "there is no file"),
+        ("{kind: sql, model: plain, database: 'oracle://x'}", "this is not a database URL"),
+        ("{kind: sql, model: plain, files: {a: missing.csv}}", "does not exist"),
     ],
 )
 def test_bad_sources_are_refused(tmp_path: Path, source: str, words: str) -> None:

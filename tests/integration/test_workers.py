@@ -30,7 +30,7 @@ import asyncio, json, os, signal, sys
 from pathlib import Path
 import uvicorn
 from gateway.process.worker_metrics import WorkerMetrics
-from gateway.process.workers import tell_serving, this_worker, watch_parent
+from gateway.process.workers import notify_serving, this_worker, watch_parent
 
 notes = Path(sys.argv[1])
 watch_parent(grace_s=2)
@@ -64,7 +64,7 @@ async def app(scope, receive, send):
 class Server(uvicorn.Server):
     async def startup(self, sockets=None):
         await super().startup(sockets)
-        tell_serving()
+        notify_serving()
 
 config = uvicorn.Config(app, loop="uvloop", http="httptools", ws="none", backlog=4096, timeout_graceful_shutdown=5)
 Server(config).run(sockets=[worker.listener])
@@ -72,9 +72,9 @@ Server(config).run(sockets=[worker.listener])
 
 STUBBORN = """
 import pathlib, signal, sys, time
-from gateway.process.workers import tell_serving
+from gateway.process.workers import notify_serving
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-tell_serving()
+notify_serving()
 (pathlib.Path(sys.argv[1]) / "serving").touch()
 time.sleep(60)
 """

@@ -25,9 +25,9 @@ sources: {{notes: {{kind: folder, path: notes}}}}
 
 
 def wait(gateway: Gateway) -> None:
-    """Until the documents can be found by words and meaning."""
+    """Until the documents can be found by full-text and vector search."""
     until = time.monotonic() + 60
-    while not gateway.request("GET", "/health").json()["parts"]["notes"].endswith("and meaning"):
+    while not gateway.request("GET", "/health").json()["parts"]["notes"].endswith("vector search"):
         assert time.monotonic() < until
         time.sleep(0.05)
 

@@ -252,7 +252,7 @@ def test_a_bad_variable_does_not_matter_where_nothing_goes_out(tmp_path: Path) -
     path = tmp_path / "gatehouse.yaml"
     for text in ("version: 1\n", yaml("http://127.0.0.1:1"), yaml("https://far.test", more="egress: {proxy: none}\n")):
         path.write_text(text)
-        assert load(path, {"ALL_PROXY": "socks5://p:1"}).way_out.proxy_for("https://far.test") is None
+        assert load(path, {"ALL_PROXY": "socks5://p:1"}).outbound.proxy_for("https://far.test") is None
 
 
 @pytest.mark.parametrize("entry", ["a b", "http://x", "10.0.0.0/99", "x.*", ""])

@@ -163,8 +163,8 @@ server: {listen: "%s:8080"}
         ("apps: {bot: {keys: [k], team: 7}}\n", "2:31  apps.bot.team", 'put it in quotes: "7"'),
         ("guardrails: {g: {kind: personal_data, types: {emial: block}}}\n", "2:47  guardrails.g.types.emial",
          "did you mean email? Or add it to patterns"),
-        ("\u00a0\u00a0models: {}\n", "2:1  ", "write a usual space for the sign in it"),
-        ("models: {m: {\u200btargets: [a/b]}}\n", "2:14  models.m.", "that only looks like one (U+200B)"),
+        ("\u00a0\u00a0models: {}\n", "2:1  ", "or write a normal space"),
+        ("models: {m: {\u200btargets: [a/b]}}\n", "2:14  models.m.", "remove the invisible character in it (U+200B)"),
         ("providers: {o: {kind: openai, api_key: \u201ck\u201d}}\n", "2:40  providers.o.api_key", "curly quotes"),
     ],
 )  # fmt: skip

@@ -70,7 +70,7 @@ def test_files_that_cannot_be_read(name: str, data: bytes, why: str) -> None:
     [
         ("a.txt", b"", "the file is empty"), ("a.pdf", b" \n", "the file is empty"),
         ("a.docx", word(paragraph("<w:r><w:drawing><a:blip/></w:drawing></w:r>")), "only pictures"),
-        ("a.xlsx", sheet([]), "no words"), ("a.html", b"<script>x</script>", "no words"),
+        ("a.xlsx", sheet([]), "contains no text"), ("a.html", b"<script>x</script>", "contains no text"),
     ],
 )  # fmt: skip
 def test_empty_documents(name: str, data: bytes, why: str) -> None:

@@ -28,7 +28,7 @@ def locked(user: str, algorithm: str) -> bytes:
 @pytest.mark.parametrize("algorithm", ["RC4-40", "RC4-128", "AES-128", "AES-256"])
 def test_locked_files(algorithm: str) -> None:
     assert said("a.pdf", locked("", algorithm)) == ["page 1", "armadillo", "page 2", "wombat"]
-    with pytest.raises(UnreadableFile, match="locked with a password"):
+    with pytest.raises(UnreadableFile, match="protected with a password"):
         said("a.pdf", locked("secret", algorithm))
 
 

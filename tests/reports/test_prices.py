@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from access.ledger.pricing import left_out
+from access.ledger.pricing import unpriced_targets
 from config import Config
 from contract.errors import NO_PRICE
 from gateway.assembly.configuration import load, load_with_places
@@ -56,7 +56,7 @@ def test_a_target_without_a_price_is_no_fallback(tmp_path: Path) -> None:
         assert {each.status for each in answers} <= {502, 500}
         assert set(models(it)) == {"broken"}
     told = answers[0].json()["error"]["message"]
-    assert "o/secret: skipped, its price is not known" in told
+    assert "o/secret: skipped, its price is unknown" in told
 
 
 @pytest.mark.report("money", "Where no target has a price the error names all of them, and how to give them one")
@@ -107,8 +107,8 @@ def test_names_of_prices(tmp_path: Path, prices: str, cost: str) -> None:
 def test_free_is_said(tmp_path: Path) -> None:
     trusted = 'providers: {own: {kind: openai, base_url: "http://own.internal/v1", trusted: true}}\n'
     text = f"version: 1\n{trusted}models: {{quick: {{targets: [own/m]}}}}{BUDGET}"
-    assert left_out(written(tmp_path, text), "quick") == {"own/m": ("bot",)}
-    assert left_out(written(tmp_path, text + 'prices: {"own/*": free}\n'), "quick") == {}
+    assert unpriced_targets(written(tmp_path, text), "quick") == {"own/m": ("bot",)}
+    assert unpriced_targets(written(tmp_path, text + 'prices: {"own/*": free}\n'), "quick") == {}
     more = 'prices: {"o/*": free}' + BUDGET
     with house(tmp_path, answered, "  quick: {targets: [o/m]}\n", more) as it:
         answer = asked(it, service_tier="priority")
@@ -155,7 +155,7 @@ def test_the_check_warns(tmp_path: Path) -> None:
     assert "app one" in none[1]
     assert "every request for none is refused" in none[1]
     assert "own/judge" in judge[1]
-    made = plan(config, "asked", lambda model: left_out(config, model))
+    made = plan(config, "asked", lambda model: unpriced_targets(config, model))
     assert [each.get("no_price_for") for each in made["targets"]] == [None, ["bot"]]
     assert "no price: left out for bot" in shown(draw_plan(made))
     path.write_text(

@@ -32,7 +32,7 @@ FILES: dict[str, tuple[bytes, str]] = {
     "scan.pdf": (SCAN, "a scan?"),
     "empty.txt": (b"", "the file is empty"),
     "photos.docx": (PICTURES, "only pictures"),
-    "page.html": (b"<script>x</script>", "no words"),
+    "page.html": (b"<script>x</script>", "contains no text"),
     "slides.pptx": (packed({"ppt/presentation.xml": "x"}), "PowerPoint"),
 }
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openpyxl.comments import Comment  # type: ignore[import-untyped]
 
-from rag.documents.cell_formats import number
+from rag.documents.cell_formats import format_number
 from tests.reports.files import grid, packed, said, sheet
 
 NAMED = "The first row of a table names its columns only where it reads like names; one row alone is text"
@@ -183,12 +183,12 @@ def test_values_of_sheets_are_read_as_they_look() -> None:
     ],
 )  # fmt: skip
 def test_formats_of_numbers(value: float, form: str, looks: str) -> None:
-    assert number(value, form) == looks
+    assert format_number(value, form) == looks
 
 
 @given(st.floats() | st.integers(), st.text('0#?.,;%"[]$€\\_*@E+/ -', max_size=30))
 def test_any_format_gives_a_text(value: float, form: str) -> None:
-    assert isinstance(number(value, form), str)
+    assert isinstance(format_number(value, form), str)
 
 
 @pytest.mark.report("documents", "A sheet that says a wrong size of itself is read whole")

@@ -106,5 +106,5 @@ def test_words_cut_at_the_end_of_a_line() -> None:
 def test_a_text_is_found_by_each_of_its_parts(text: str) -> None:
     words = indexed_words(text)
     assert all(word and not word.isspace() for word in words)
-    assert set(indexed_words(text, asked=True)) <= set(words)
+    assert set(indexed_words(text, is_query=True)) <= set(words)
     assert indexed_words(unicodedata.normalize("NFD", text)) == words

@@ -1,4 +1,4 @@
-"""Run by alembic: applies the steps on the connection that `upgrade` gives."""
+"""Alembic's environment: runs the migrations on the connection from `upgrade`."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""Anthropic Messages, of 2023-06-01 and 2026-10-21."""
+"""Anthropic Messages, versions 2023-06-01 and 2026-10-21."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contract.attempt import TraceNames
 from contract.dialect import Dialect
 from contract.endpoint import Endpoint
 from gateway.dialects.anthropic import errors, requests
-from gateway.dialects.anthropic.readers import StreamReader, WholeReader
-from gateway.dialects.anthropic.writers import StreamWriter, WholeWriter
+from gateway.dialects.anthropic.readers import BufferedReader, StreamReader
+from gateway.dialects.anthropic.writers import BufferedWriter, StreamWriter
 
 if TYPE_CHECKING:
     from contract.dialect import InboundCall, ReplyReader, ReplyWriter, WireOptions, WireRequest
@@ -30,7 +30,7 @@ class AnthropicMessages(Dialect):
         return Endpoint(base_url, auth="x-api-key", scheme="", version="2023-06-01")
 
     def read_request(self, body: bytes, call: InboundCall) -> ChatRequest:
-        """See `Dialect.read_request`; the model stands in the body, so `call` says nothing new."""
+        """See `Dialect.read_request`. The model is in the body, so `call` is not used."""
         return requests.read(body)
 
     def write_request(self, request: ChatRequest, options: WireOptions) -> WireRequest:
@@ -39,13 +39,13 @@ class AnthropicMessages(Dialect):
 
     def reply_reader(self, *, stream: bool) -> ReplyReader:
         """See `Dialect.reply_reader`."""
-        return StreamReader() if stream else WholeReader()
+        return StreamReader() if stream else BufferedReader()
 
     def reply_writer(self, request: ChatRequest, *, reply_id: str, raw: bool, opened: bool = False) -> ReplyWriter:
-        """See `Dialect.reply_writer`. A `ping` opens, and nothing needs to be taken back after it."""
+        """See `Dialect.reply_writer`. The opening frame is a `ping`, which needs no special handling later."""
         if request.stream:
             return StreamWriter(request, reply_id, raw=raw)
-        return WholeWriter(request, reply_id, raw=raw)
+        return BufferedWriter(request, reply_id, raw=raw)
 
     def read_error(self, status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
         """See `Dialect.read_error`."""

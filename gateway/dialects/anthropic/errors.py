@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from contract.errors import AllTargetsFailed, ContextWindowExceeded, HeldByOtherProvider, RequestRefused
-from gateway.dialects.failures import read_body, said, upstream_failure, words_within
+from gateway.dialects.failures import as_text, find_message, read_body, upstream_failure
 
 if TYPE_CHECKING:
     from contract.errors import GatehouseError, UpstreamError
@@ -37,12 +37,12 @@ _STATUSES = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-# So begin the codes in `details` that say why a thread does not go on.
-_THREAD = "thread_"
+# The prefix of codes in `details` that say why a thread can't continue.
+_THREAD_CODE_PREFIX = "thread_"
 
 
 def read(status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
-    """A provider's error answer. Bodies that are not JSON are fine: the status speaks."""
+    """Reads a provider's error response. If the body is not JSON, the status decides."""
     value, page = read_body(body)
     if page:
         return upstream_failure(status, "", "", headers, page=True)
@@ -51,27 +51,27 @@ def read(status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
     return _failure(status, inner if inner else value, headers)
 
 
-def within(error: object) -> UpstreamError:
-    """An error event, or the error in a 200."""
+def read_embedded(error: object) -> UpstreamError:
+    """Reads an error event, or the error in a response of status 200."""
     kind = error.get("type") if isinstance(error, dict) else None
     return _failure(_STATUSES.get(kind, 0) if isinstance(kind, str) else 0, error, {})
 
 
 def _failure(status: int, error: object, headers: dict[str, str]) -> UpstreamError:
     fields = error if isinstance(error, dict) else {}
-    kind = said(fields.get("type"))
-    words = words_within(error)
+    kind = as_text(fields.get("type"))
+    message = find_message(error)
     details = fields.get("details")
-    if isinstance(details, dict) and said(details.get("error_code")).startswith(_THREAD):
-        # Whatever the status, the caller is to send the conversation again: no fallback, and no other model's matter.
-        refused = RequestRefused(upstream_failure(400, words, kind, headers).message, upstream_status=status)
+    if isinstance(details, dict) and as_text(details.get("error_code")).startswith(_THREAD_CODE_PREFIX):
+        # Whatever the status, the caller must resend the conversation: a fallback to another model would not help.
+        refused = RequestRefused(upstream_failure(400, message, kind, headers).message, upstream_status=status)
         refused.details = details
         return refused
-    return upstream_failure(status, words, f"{kind} {said(fields.get('code'))}", headers)
+    return upstream_failure(status, message, f"{kind} {as_text(fields.get('code'))}", headers)
 
 
 def write(error: GatehouseError, request_id: str) -> bytes:
-    """The body of an error answer, and the data of an error event."""
+    """Writes the body of an error response, or the data of an error event."""
     inner: dict[str, Any] = {"type": _TYPES.get(error.http_status, "api_error"), "message": _message(error)}
     details = _details(error)
     if details is not None:
@@ -80,23 +80,23 @@ def write(error: GatehouseError, request_id: str) -> bytes:
 
 
 def _details(error: GatehouseError) -> dict[str, Any] | None:
-    """What the vendor's SDKs read to send the conversation again, whole (their `ThreadUnsupportedRequestError`)."""
+    """The details that tell the vendor's SDKs to resend the full conversation (`ThreadUnsupportedRequestError`)."""
     if isinstance(error, AllTargetsFailed):
         error = error.last
     if isinstance(error, HeldByOtherProvider):
-        return {"error_code": f"{_THREAD}unsupported_request"}
+        return {"error_code": f"{_THREAD_CODE_PREFIX}unsupported_request"}
     return dict(error.details) if isinstance(error, RequestRefused) and error.details is not None else None
 
 
-# Claude Code summarises a conversation when an error says so in these words, which are Anthropic's own.
+# Claude Code compacts a conversation if an error contains this text of Anthropic's.
 TOO_LONG = "prompt is too long"
 _ALSO_TOO_LONG = "exceed context limit"
 
 
 def _message(error: GatehouseError) -> str:
-    """What the error says; that a prompt is too long in the words that the vendor's clients look for."""
+    """The message; for a prompt that is too long, it contains the text that the vendor's clients look for."""
     cause = error.last if isinstance(error, AllTargetsFailed) else error
-    said_so = error.message.lower()
-    if isinstance(cause, ContextWindowExceeded) and TOO_LONG not in said_so and _ALSO_TOO_LONG not in said_so:
+    message = error.message.lower()
+    if isinstance(cause, ContextWindowExceeded) and TOO_LONG not in message and _ALSO_TOO_LONG not in message:
         return f"{TOO_LONG}: {error.message}"
     return error.message

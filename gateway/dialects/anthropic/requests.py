@@ -1,4 +1,4 @@
-"""Messages requests, read and written."""
+"""Reads and writes Messages requests."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contract.dialect import WireOptions, WireRequest
 from contract.errors import InvalidRequest
 from contract.messages import ChatRequest, Opaque, ResponseFormat, Tool, ToolCall, ToolChoice
 from gateway.dialects import fields
-from gateway.dialects.anthropic import marks, schemas, thinking, turns
-from gateway.dialects.anthropic.prompt_cache import place_marks
+from gateway.dialects.anthropic import cache_breakpoints, schemas, thinking, turns
+from gateway.dialects.anthropic.prompt_cache import add_breakpoints
 from gateway.dialects.call_ids import fit_ids
 from gateway.dialects.choices import check_unforced
 from gateway.dialects.dropped_params import DroppedParams
@@ -41,16 +41,16 @@ _KNOWN = frozenset(
         "metadata",
     }
 )
-# "String should match pattern '^[a-zA-Z0-9_-]{1,128}$'"; ids are of the same letters, and 64 is what Bedrock takes.
+# "String should match pattern '^[a-zA-Z0-9_-]{1,128}$'"; ids use the same characters, and Bedrock accepts 64 of them.
 NAMES = NameRule(r"[^a-zA-Z0-9_-]", 128)
 IDS = NameRule(r"[^a-zA-Z0-9_-]", 64)
-MOST_USER_ID = 256
+MAX_USER_ID_CHARS = 256
 _MODES = {"auto": "auto", "any": "required", "none": "none"}
 _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 
 
 def read(body: bytes, *, counting: bool = False) -> ChatRequest:
-    """Raises `InvalidRequest` naming the field. `counting`: a request to count tokens needs no `max_tokens`."""
+    """Reads a request. Raises `InvalidRequest` that names the field. `counting`: `max_tokens` is not required."""
     source = fields.read_json_object(body)
     model = fields.required_text(source, "model")
     max_tokens = fields.integer(source, "max_tokens")
@@ -94,7 +94,7 @@ def _read_stop(source: dict[str, Any]) -> tuple[str, ...]:
     stop = fields.array(source, "stop_sequences") or []
     for index, item in enumerate(stop):
         if type(item) is not str:
-            raise fields.wrong(f"stop_sequences[{index}]", "a string", item)
+            raise fields.wrong_type(f"stop_sequences[{index}]", "a string", item)
     return tuple(stop)
 
 
@@ -144,34 +144,34 @@ def _read_tool_choice(source: dict[str, Any], extra: dict[str, Any]) -> tuple[To
 
 
 def _read_output_config(source: dict[str, Any], extra: dict[str, Any]) -> tuple[str, ResponseFormat | None]:
-    """Effort and format; what else stands there goes to `extra`. `output_format` is the format's former place."""
+    """Effort and format; other fields go to `extra`. `output_format` is the format's former field."""
     config = fields.obj(source, "output_config") or {}
     others = fields.rest(config, frozenset({"effort", "format"}))
     if others:
         extra["output_config"] = others
     effort = fields.text(config, "effort", "output_config.") or ""
     where = "output_config.format"
-    wanted = fields.obj(config, "format", "output_config.")
-    if wanted is None:
+    output_format = fields.obj(config, "format", "output_config.")
+    if output_format is None:
         where = "output_format"
-        wanted = fields.obj(source, where)
-    if wanted is None:
+        output_format = fields.obj(source, where)
+    if output_format is None:
         return effort, None
-    if fields.required_text(wanted, "type", where + ".") != "json_schema":
+    if fields.required_text(output_format, "type", where + ".") != "json_schema":
         raise InvalidRequest(f"'{where}.type' must be 'json_schema'", param=where + ".type")
-    schema = fields.obj(wanted, "schema", where + ".")
+    schema = fields.obj(output_format, "schema", where + ".")
     if schema is None:
         raise fields.missing(where + ".schema")
     return effort, ResponseFormat("json_schema", schema=schema)
 
 
 def write(request: ChatRequest, options: WireOptions) -> WireRequest:
-    """Raises `UnsupportedFeature` when the policy is to refuse what can't be said."""
+    """Writes the provider's request. Raises `UnsupportedFeature` if the policy refuses an inexpressible field."""
     losses = DroppedParams(options.unsupported)
     same = request.dialect == "anthropic"
     names: dict[str, str] = {}
     if same:
-        # Another vendor behind this gateway may have given the ids of earlier turns.
+        # Another vendor may have assigned the ids of earlier turns.
         request = msgspec.structs.replace(request, messages=fit_ids(request.messages, IDS))
     else:
         request, names = fit(request, NAMES, IDS, losses)
@@ -189,24 +189,22 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
         body["tools"] = tools
     _write_tool_choice(request, body, same=same)
     if not same and not tools:
-        _declare_used(request, body)
+        _declare_used_tools(request, body)
     _write_metadata(request, body, losses, same=same)
-    _note_unsayable(request, losses)
+    _record_unsupported(request, losses)
     if request.extra:
         if same:
             _write_extra(request.extra, body)
         else:
-            # A mark of the whole request: the vendor then marks the end of it by itself.
-            marked = isinstance(request.extra.get(marks.MARK), dict)
-            if marked:
-                body[marks.MARK] = request.extra[marks.MARK]
-            losses.add_extras(
-                {key: value for key, value in request.extra.items() if not (marked and key == marks.MARK)}
-            )
+            # A breakpoint for the request: the vendor then places it at the end.
+            extra = dict(request.extra)
+            if isinstance(extra.get(cache_breakpoints.CACHE_CONTROL), dict):
+                body[cache_breakpoints.CACHE_CONTROL] = extra.pop(cache_breakpoints.CACHE_CONTROL)
+            losses.add_extras(extra)
     if not same:
-        marks.limit(body, losses)
+        cache_breakpoints.limit_breakpoints(body, losses)
     if options.prompt_cache:
-        place_marks(body)
+        add_breakpoints(body)
     headers = {"anthropic-version": options.version or "2023-06-01"}
     lists = {"anthropic-beta": request.betas} if request.betas else {}
     return WireRequest("/v1/messages", _encode(body), headers, losses.all(), lists, names)
@@ -215,20 +213,20 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
 def _write_extra(extra: dict[str, Any], body: dict[str, Any]) -> None:
     for key, value in extra.items():
         known = body.get(key)
-        # The unknown fields of an object whose other fields are known.
+        # Unknown fields of an object with known fields.
         body[key] = {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
 
 
 def _write_sampling(request: ChatRequest, options: WireOptions, body: dict[str, Any], losses: DroppedParams) -> None:
-    tempered, top_p = request.temperature, request.top_p
-    if request.dialect != "anthropic" and tempered is not None and top_p is not None:
-        # "`temperature` and `top_p` cannot both be specified for this model"; 1 is what both are without being said.
-        if tempered == 1 and top_p != 1:
+    temperature, top_p = request.temperature, request.top_p
+    if request.dialect != "anthropic" and temperature is not None and top_p is not None:
+        # "`temperature` and `top_p` cannot both be specified for this model"; both default to 1.
+        if temperature == 1 and top_p != 1:
             request = msgspec.structs.replace(request, temperature=None)
-            losses.add_soft("temperature", "Anthropic takes temperature or top_p, and 1 is its usual temperature")
+            losses.add_soft("temperature", "Anthropic accepts temperature or top_p, not both; 1 is the default")
         elif top_p == 1:
             request = msgspec.structs.replace(request, top_p=None)
-            losses.add_soft("top_p", "Anthropic takes temperature or top_p, and 1 is its usual top_p")
+            losses.add_soft("top_p", "Anthropic accepts temperature or top_p, not both; 1 is the default")
     thinks = request.dialect != "anthropic" and body.get("thinking", {}).get("type") in ("enabled", "adaptive")
     for name in ("temperature", "top_p", "top_k"):
         value = getattr(request, name)
@@ -237,12 +235,12 @@ def _write_sampling(request: ChatRequest, options: WireOptions, body: dict[str, 
         if options.version == WITHOUT_SAMPLING:
             losses.add(name, f"the API of {WITHOUT_SAMPLING} has no sampling parameters")
         elif thinks and not (name == "temperature" and value == 1):
-            losses.add(name, "Anthropic thinks with its own sampling only")
+            losses.add(name, "Anthropic does not accept sampling parameters together with thinking")
         elif name == "temperature" and value > 1 and request.dialect != "anthropic":
             body[name] = 1.0
-            losses.add_soft(name, "Anthropic's range ends at 1")
+            losses.add_soft(name, "Anthropic's maximum is 1")
         elif name == "top_p" and "temperature" in body and request.dialect != "anthropic":
-            losses.add(name, "Anthropic takes temperature or top_p")
+            losses.add(name, "Anthropic accepts temperature or top_p, not both")
         else:
             body[name] = value
 
@@ -250,7 +248,7 @@ def _write_sampling(request: ChatRequest, options: WireOptions, body: dict[str, 
 def _write_stop(request: ChatRequest, body: dict[str, Any], losses: DroppedParams, *, same: bool) -> None:
     stop = [each for each in request.stop if same or each.strip()]
     if len(stop) < len(request.stop):
-        losses.add("stop", "Anthropic takes no stop sequence of nothing but white space")
+        losses.add("stop", "Anthropic does not accept blank stop sequences")
     if stop:
         body["stop_sequences"] = stop
 
@@ -263,7 +261,7 @@ def _write_tools(request: ChatRequest, losses: DroppedParams, *, same: bool) -> 
             if tool.dialect == "anthropic":
                 tools.append(tool.value)
             else:
-                losses.add(f"tools[{index}]", f"a tool of {tool.dialect}'s own")
+                losses.add(f"tools[{index}]", f"only {tool.dialect} has this type of tool")
             continue
         wire: dict[str, Any] = {"name": tool.name}
         if same:
@@ -278,24 +276,24 @@ def _write_tools(request: ChatRequest, losses: DroppedParams, *, same: bool) -> 
             if same:
                 wire.update(tool.extra)
             else:
-                losses.add_extras(marks.carry(tool.extra, [wire]), f"tools[{index}].")
+                losses.add_extras(cache_breakpoints.move_breakpoint(tool.extra, [wire]), f"tools[{index}].")
         if tool.beside:
-            losses.add_extras(marks.carry(tool.beside, [wire]), f"tools[{index}].")
+            losses.add_extras(cache_breakpoints.move_breakpoint(tool.beside, [wire]), f"tools[{index}].")
         tools.append(wire)
     return tools
 
 
 def _write_schema(tool: Tool, wire: dict[str, Any], where: str, losses: DroppedParams, budget: Budget) -> None:
-    """The schema of another dialect's tool, and whether calls are held to it."""
-    schema, said = schemas.of_tool(tool.parameters or {}, budget)
+    """Writes the schema of another dialect's tool, and `strict`."""
+    schema, moved = schemas.tool_schema(tool.parameters or {}, budget)
     if tool.strict:
         try:
-            schema, more = schemas.enforceable(schema, budget)
-            said, wire["strict"] = said or more, True
-        except Inexpressible as why:
-            losses.add(f"{where}.strict", f"Anthropic can't hold calls to this schema: {why}")
-    if said:
-        losses.add_soft(f"{where}.parameters", "some of the schema is said in its description")
+            schema, more = schemas.strict_schema(schema, budget)
+            moved, wire["strict"] = moved or more, True
+        except Inexpressible as reason:
+            losses.add(f"{where}.strict", f"Anthropic can't enforce this schema: {reason}")
+    if moved:
+        losses.add_soft(f"{where}.parameters", "a part of the schema was moved to its description")
     wire["input_schema"] = schema
 
 
@@ -305,7 +303,7 @@ def _write_tool_choice(request: ChatRequest, body: dict[str, Any], *, same: bool
         check_unforced(request)
         return
     if same and not ("tools" in body or "mcp_servers" in (request.extra or {})) and choice in (None, _AUTO, _NONE):
-        # A list of no tools is left out, and with it what would be refused without one.
+        # An empty tool list is omitted, and with it a tool choice that would be rejected without tools.
         return
     if choice is None and parallel is None:
         return
@@ -321,10 +319,10 @@ def _write_tool_choice(request: ChatRequest, body: dict[str, Any], *, same: bool
 _AUTO, _NONE = ToolChoice("auto"), ToolChoice("none")
 
 
-def _declare_used(request: ChatRequest, body: dict[str, Any]) -> None:
-    """The tools of earlier turns, where the request offers none any more: other vendors read such turns without.
+def _declare_used_tools(request: ChatRequest, body: dict[str, Any]) -> None:
+    """Declares the tools of earlier turns if the request has no tools: other vendors don't require declarations.
 
-    "Requests which include `tool_use` or `tool_result` blocks must define tools": so say Bedrock and LiteLLM still.
+    "Requests which include `tool_use` or `tool_result` blocks must define tools": Bedrock and LiteLLM require this.
     """
     used = {part.name: None for message in request.messages for part in message.parts if isinstance(part, ToolCall)}
     if used:
@@ -333,22 +331,22 @@ def _declare_used(request: ChatRequest, body: dict[str, Any]) -> None:
 
 
 def _write_output(request: ChatRequest, options: WireOptions, body: dict[str, Any], losses: DroppedParams) -> None:
-    """The format of the answer and the thinking before it."""
+    """Writes the response format and the thinking options."""
     config: dict[str, Any] = {}
-    wanted = request.response_format
-    if wanted is not None and wanted.kind == "json_schema" and wanted.schema is not None:
+    response_format = request.response_format
+    if response_format is not None and response_format.kind == "json_schema" and response_format.schema is not None:
         if request.dialect == "anthropic":
-            config["format"] = {"type": "json_schema", "schema": wanted.schema}
+            config["format"] = {"type": "json_schema", "schema": response_format.schema}
         else:
-            _write_format(wanted, wanted.schema, body, config, losses)
-    elif wanted is not None and wanted.kind != "text":
-        losses.add("response_format", "Anthropic has no JSON answers without a schema: the system prompt asks for them")
+            _write_format(response_format, response_format.schema, body, config, losses)
+    elif response_format is not None and response_format.kind != "text":
+        losses.add("response_format", "Anthropic has no JSON mode without a schema: the system prompt requests JSON")
         _instruct(body, JSON_ONLY)
     thoughts, effort = thinking.write(request, losses, adaptive=options.version == WITHOUT_SAMPLING)
     if thoughts is not None:
         body["thinking"] = thoughts
         if request.dialect != "anthropic" and thoughts["type"] == "enabled":
-            # `max_tokens` must exceed the budget: the room for the answer stays what it was.
+            # `max_tokens` must exceed the budget; the limit for the response itself stays the same.
             body["max_tokens"] += thoughts["budget_tokens"]
     if effort:
         config["effort"] = effort
@@ -357,52 +355,58 @@ def _write_output(request: ChatRequest, options: WireOptions, body: dict[str, An
 
 
 def _write_format(
-    wanted: ResponseFormat, schema: dict[str, Any], body: dict[str, Any], config: dict[str, Any], losses: DroppedParams
+    response_format: ResponseFormat,
+    schema: dict[str, Any],
+    body: dict[str, Any],
+    config: dict[str, Any],
+    losses: DroppedParams,
 ) -> None:
-    """The schema of an answer that another dialect wants."""
-    if wanted.description and not schema.get("description"):
-        schema = {**schema, "description": wanted.description}
+    """Writes the response schema of another dialect's request."""
+    if response_format.description and not schema.get("description"):
+        schema = {**schema, "description": response_format.description}
     try:
-        schema, said = schemas.enforceable(schema)
-    except Inexpressible as why:
+        schema, moved = schemas.strict_schema(schema)
+    except Inexpressible as reason:
         losses.add(
-            "response_format.schema", f"Anthropic can't hold answers to it ({why}): the system prompt asks for it"
+            "response_format.schema", f"Anthropic can't enforce it ({reason}): the system prompt contains it instead"
         )
         _instruct(body, JSON_BY_SCHEMA + _encode(schema).decode())
         return
-    if said:
-        losses.add_soft("response_format.schema", "some of the schema is said in its description")
+    if moved:
+        losses.add_soft("response_format.schema", "a part of the schema was moved to its description")
     config["format"] = {"type": "json_schema", "schema": schema}
 
 
-def _instruct(body: dict[str, Any], words: str) -> None:
+def _instruct(body: dict[str, Any], text: str) -> None:
     """Adds a paragraph to the system prompt."""
     system = body.get("system") or []
     blocks = [{"type": "text", "text": system}] if isinstance(system, str) else system
-    body["system"] = [*blocks, {"type": "text", "text": words}] if blocks else words
+    body["system"] = [*blocks, {"type": "text", "text": text}] if blocks else text
 
 
 def _write_metadata(request: ChatRequest, body: dict[str, Any], losses: DroppedParams, *, same: bool) -> None:
     metadata: dict[str, Any] = dict(request.metadata or {}) if same else {}
     if request.metadata and not same:
-        losses.add("metadata", "Anthropic's metadata holds a user id only")
-    if request.user and (same or len(request.user) <= MOST_USER_ID):
+        losses.add("metadata", "Anthropic's metadata can only contain a user id")
+    if request.user and (same or len(request.user) <= MAX_USER_ID_CHARS):
         metadata["user_id"] = request.user
     elif request.user:
-        losses.add_soft("user", f"Anthropic takes user ids of at most {MOST_USER_ID} letters: a digest was sent")
+        losses.add_soft(
+            "user", f"Anthropic accepts user ids of up to {MAX_USER_ID_CHARS} characters: a digest was sent"
+        )
         metadata["user_id"] = digest(request.user)
     if metadata:
         body["metadata"] = metadata
 
 
-def _note_unsayable(request: ChatRequest, losses: DroppedParams) -> None:
+def _record_unsupported(request: ChatRequest, losses: DroppedParams) -> None:
     if request.n is not None and request.n > 1:
-        losses.add("n", "Anthropic answers once")
+        losses.add("n", "Anthropic returns a single choice")
     if request.logprobs or request.top_logprobs:
         losses.add("logprobs", "Anthropic has no log probabilities")
     if request.seed is not None:
         losses.add("seed", "Anthropic has no seed")
     for name in ("presence_penalty", "frequency_penalty"):
-        # 0 is what every vendor does unasked, and many clients say it in every request.
+        # 0 is every vendor's default, and many clients always send it.
         if getattr(request, name):
             losses.add(name, f"Anthropic has no {name}")

@@ -1,7 +1,7 @@
-"""JSON schemas for Anthropic: those of tools, and those that an answer or a strict tool is held to.
+"""JSON schemas for Anthropic: for tools, and enforced ones for responses and strict tools.
 
-The subset of the latter is that of the vendor's own SDK (`anthropic.lib._parse._transform`) and of its guide to
-structured outputs: closed objects, no bounds of numbers and lengths, nothing recursive.
+The subset for enforced schemas is that of the vendor's SDK (`anthropic.lib._parse._transform`) and of its guide to
+structured outputs: closed objects, no limits on numbers and lengths, no recursion.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.dialects.schemas import Budget, MemoizedFit, SchemaSubset, narrow
-from gateway.dialects.tool_schemas import as_2020_12, object_at_top
+from gateway.dialects.tool_schemas import as_2020_12, to_object_schema
 
 _SUBSET = SchemaSubset(
     keywords=frozenset(),
@@ -21,8 +21,9 @@ _SUBSET = SchemaSubset(
 
 
 @MemoizedFit
-def enforceable(schema: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
-    """The schema as one that the vendor holds an answer to, and whether a part of it is said in words only.
+def strict_schema(schema: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
+    """A schema that the vendor can enforce, and whether a part was moved to descriptions.
+
 
     Raises `Inexpressible`.
     """
@@ -30,6 +31,6 @@ def enforceable(schema: dict[str, Any], budget: Budget) -> tuple[dict[str, Any],
 
 
 @MemoizedFit
-def of_tool(parameters: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
-    """A tool's `input_schema`, and whether a part of it is said in words only."""
-    return object_at_top(as_2020_12(parameters, budget), budget)
+def tool_schema(parameters: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
+    """A tool's `input_schema`, and whether a part was moved to the description."""
+    return to_object_schema(as_2020_12(parameters, budget), budget)

@@ -1,4 +1,4 @@
-"""The turns of other dialects' conversations in the shape that Anthropic wants them in."""
+"""Adapts conversations of other dialects to Anthropic's rules for turns."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ Blocks = list[dict[str, Any]]
 
 
 def shape(system: Blocks, turns: Blocks, losses: DroppedParams) -> tuple[Blocks, Blocks]:
-    """System blocks and turns: the user begins, and what the assistant said last has no blanks at its end.
+    """System blocks and turns: the first turn is the user's, and the last assistant turn has no trailing whitespace.
 
-    Raises `UnsupportedFeature` where nothing is left to be said.
+    Raises `UnsupportedFeature` if nothing is left to send.
     """
     if turns and turns[-1]["role"] == "assistant":
         # "final assistant content cannot end with trailing whitespace"
         _strip_last(turns, losses)
     if not turns and system:
-        losses.add_soft("messages", "the system prompt, which stood alone, was sent as the user's message")
+        losses.add_soft("messages", "the system prompt was the only message, so it was sent as a user message")
         system, turns = [], [{"role": "user", "content": system}]
     if not turns:
-        raise UnsupportedFeature("'messages' hold nothing that Anthropic takes: no text but blanks", param="messages")
+        raise UnsupportedFeature(
+            "'messages' contains nothing that Anthropic accepts: all text is blank", param="messages"
+        )
     if turns[0]["role"] == "assistant":
-        losses.add_soft("messages[0]", "a turn of the user's was put before the first, which is the assistant's")
+        losses.add_soft("messages[0]", "a user message was inserted before the first message, which is the assistant's")
         turns.insert(0, {"role": "user", "content": [{"type": "text", "text": FIRST_WORDS}]})
     return system, turns
 
@@ -36,5 +38,5 @@ def _strip_last(turns: Blocks, losses: DroppedParams) -> None:
     last = turns[-1]["content"][-1]
     if last.get("type") != "text" or last["text"] == last["text"].rstrip():
         return
-    losses.add_soft("messages[-1].content", "Anthropic takes no blanks at the end of the assistant's last words")
+    losses.add_soft("messages[-1].content", "Anthropic accepts no trailing whitespace in the last assistant message")
     turns[-1]["content"][-1] = {**last, "text": last["text"].rstrip()}

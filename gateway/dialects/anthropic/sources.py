@@ -1,4 +1,4 @@
-"""What a message of Anthropic's says beside its words: sources, more of a call, and what only others can say."""
+"""Writes the parts of an Anthropic message besides its text: citations, extra call fields, and foreign content."""
 
 from __future__ import annotations
 
@@ -8,31 +8,38 @@ import msgspec
 
 from contract.deltas import ChoiceDelta, Citation, ToolCallDelta
 from gateway.dialects import google
-from gateway.dialects.foreign import OmittedParts, kind_of, note_for, picture_of, pictures_of, words_instead
+from gateway.dialects.foreign import (
+    OmittedParts,
+    gemini_part_text,
+    message_images,
+    omission_note,
+    part_image,
+    part_kind,
+)
 
 
 class Sources:
-    """The sources that one answer names, by their numbers, and what of it has no place here."""
+    """The numbered sources of one response, and its content that this API can't represent."""
 
-    __slots__ = ("_left_out", "_numbers", "_unsaid")
+    __slots__ = ("_numbers", "_omitted", "_omitted_kinds")
 
-    def __init__(self, unsaid: OmittedParts) -> None:
-        self._unsaid = unsaid
+    def __init__(self, omitted: OmittedParts) -> None:
+        self._omitted = omitted
         self._numbers: dict[tuple[str, str], int] = {}
-        self._left_out: list[str] = []
+        self._omitted_kinds: list[str] = []
 
     def citations(self, citations: tuple[Citation, ...]) -> list[dict[str, Any]]:
-        """The vendor's own as they are; of others each source once, in the form that has a place for any."""
-        found = []
+        """Citations of this dialect unchanged; of others each source once, as a search result location."""
+        written = []
         for each in citations:
             if each.dialect == "anthropic":
-                found.append(each.value)
+                written.append(each.value)
                 continue
             source = (each.url, each.title)
             if source in self._numbers or not (each.url or each.title):
                 continue
             number = self._numbers[source] = len(self._numbers)
-            found.append(
+            written.append(
                 {
                     "type": "search_result_location",
                     "cited_text": each.cited or each.quote,
@@ -43,60 +50,60 @@ class Sources:
                     "end_block_index": 1,
                 }
             )
-        return found
+        return written
 
-    def words(self, extra: dict[str, Any] | None) -> str:
-        """Parts of other dialects in words; of pictures and the like at least that they are not there."""
-        if not extra or not extra.keys() & _HELD:
+    def foreign_text(self, extra: dict[str, Any] | None) -> str:
+        """Parts of other dialects as text; a note for images."""
+        if not extra or not extra.keys() & _CONTENT_FIELDS:
             return ""
-        said = []
+        texts = []
         parts = extra.get("parts")
         for part in parts if isinstance(parts, list) else ():
-            if picture := picture_of(part):
-                said.append(self._picture(picture.kind))
-            elif words := words_instead(part):
-                said.append(words)
+            if image := part_image(part):
+                texts.append(self._image_note(image.kind))
+            elif text := gemini_part_text(part):
+                texts.append(text)
             else:
-                self._leave_out(kind_of(part))
-        said += [self._picture(each.kind) for each in pictures_of(extra.get("images"))]
+                self._omit(part_kind(part))
+        texts += [self._image_note(each.kind) for each in message_images(extra.get("images"))]
         audio = extra.get("audio")
         if isinstance(audio, dict):
-            self._unsaid.add("audio", "Anthropic's answers hold no sound")
-            said.append(str(audio.get("transcript") or ""))
-        return "".join(said)
+            self._omitted.add("audio", "Anthropic's responses can't contain audio")
+            texts.append(str(audio.get("transcript") or ""))
+        return "".join(texts)
 
-    def last_words(self, *, empty: bool) -> str:
-        """What stands in the place of an answer that would hold nothing."""
-        return note_for(self._left_out) if empty and self._left_out else ""
+    def empty_note(self, *, empty: bool) -> str:
+        """A note for a response that would otherwise be empty."""
+        return omission_note(self._omitted_kinds) if empty and self._omitted_kinds else ""
 
-    def _picture(self, kind: str) -> str:
-        self._unsaid.add("image", "Anthropic's answers hold no pictures")
-        return f"\n[A picture ({kind[:60]}) that this API can't hold]\n"
+    def _image_note(self, kind: str) -> str:
+        self._omitted.add("image", "Anthropic's responses can't contain images")
+        return f"\n[An image ({kind[:60]}) that this API can't represent]\n"
 
-    def _leave_out(self, kind: str) -> None:
-        self._left_out.append(kind)
-        self._unsaid.add(kind, "Anthropic's answers have no such block")
-
-
-_HELD = frozenset({"parts", "images", "audio"})
+    def _omit(self, kind: str) -> None:
+        self._omitted_kinds.append(kind)
+        self._omitted.add(kind, "Anthropic has no such block")
 
 
-def beside_call(call: ToolCallDelta) -> dict[str, Any]:
-    """What else a block of a call holds: the vendor's own fields, and Google's signature as at OpenAI's calls."""
+_CONTENT_FIELDS = frozenset({"parts", "images", "audio"})
+
+
+def extra_call_fields(call: ToolCallDelta) -> dict[str, Any]:
+    """Extra fields of a call's block: vendor-specific ones, and Google's signature as in OpenAI's dialect."""
     beside = dict((call.own or {}).get("anthropic") or {})
     if call.signature:
-        beside["extra_content"] = google.give(call.signature, beside.get("extra_content"))
+        beside["extra_content"] = google.add_signature(call.signature, beside.get("extra_content"))
     return beside
 
 
-def own_reason(choice: ChoiceDelta) -> str:
-    """A stop reason of the vendor's that has no word here."""
+def own_stop_reason(choice: ChoiceDelta) -> str:
+    """The vendor's stop reason if the contract has no equivalent."""
     reason = ((choice.own or {}).get("anthropic") or {}).get("stop_reason")
     return reason if isinstance(reason, str) else ""
 
 
-def words_first(choice: ChoiceDelta) -> tuple[ChoiceDelta, ...]:
-    """Words before their signature: Gemini signs words too, which is a block of thoughts without any here."""
+def split_text_signature(choice: ChoiceDelta) -> tuple[ChoiceDelta, ...]:
+    """Splits text from its signature: Gemini also signs text, which becomes an empty thinking block here."""
     if not (choice.signature and choice.text) or choice.reasoning:
         return (choice,)
     signed = ChoiceDelta(choice.index, signature=choice.signature, signed_by=choice.signed_by)

@@ -1,4 +1,4 @@
-"""How much to think, read and written: `thinking`, and the effort in `output_config`."""
+"""Reads and writes reasoning options: `thinking`, and the effort in `output_config`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _DISPLAYS = {"summarized": True, "omitted": False}
 
 
 def read(source: dict[str, Any], effort: str, extra: dict[str, Any]) -> ReasoningOptions | None:
-    """The options; what has no word there goes to `extra["thinking"]`.
+    """The options; other fields go to `extra["thinking"]`.
 
-    Thoughts of a given budget come back unless they are `omitted`; whether adaptive ones do depends on the model.
+    Reasoning with a budget is returned unless `omitted`; whether adaptive reasoning is returned depends on the model.
     """
     thinking = fields.obj(source, "thinking")
     if thinking is None:
@@ -52,7 +52,7 @@ def read(source: dict[str, Any], effort: str, extra: dict[str, Any]) -> Reasonin
 def write(request: ChatRequest, losses: DroppedParams, *, adaptive: bool) -> tuple[dict[str, Any] | None, str]:
     """The `thinking` object, or None, and the effort, or "". `adaptive`: other dialects' efforts are sent as efforts.
 
-    Of other dialects' requests the thinking is dropped, with a loss, where the vendor would refuse it.
+    For requests of other dialects, thinking that the vendor would reject is dropped and recorded.
     """
     reasoning = request.reasoning
     if reasoning is None:
@@ -63,10 +63,10 @@ def write(request: ChatRequest, losses: DroppedParams, *, adaptive: bool) -> tup
     if thinking is None or thinking["type"] == "disabled":
         return thinking, effort
     if request.tool_choice is not None and request.tool_choice.mode in ("required", "named"):
-        losses.add("reasoning", "Anthropic does not think where a tool call is forced")
+        losses.add("reasoning", "Anthropic does not support thinking with a forced tool call")
         return None, effort
-    if thinking["type"] == "enabled" and _amid_unthought_calls(request):
-        losses.add("reasoning", "the tool calls being answered came without Anthropic's signed thoughts")
+    if thinking["type"] == "enabled" and _has_calls_without_reasoning(request):
+        losses.add("reasoning", "the tool calls of the last turn have no reasoning signed by Anthropic")
         return None, effort
     if reasoning.include is not None:
         thinking["display"] = "summarized" if reasoning.include else "omitted"
@@ -97,7 +97,7 @@ def _translate(
     if reasoning.effort and reasoning.effort not in _EFFORTS:
         losses.add("reasoning.effort", "Anthropic has no such effort")
         return None, ""
-    # A negative budget is Gemini's word for "as you see fit".
+    # A negative budget is Gemini's value for a dynamic budget.
     if not (reasoning.effort or reasoning.enabled or reasoning.include or budget is not None):
         return None, ""
     if adaptive:
@@ -105,15 +105,15 @@ def _translate(
     return {"type": "enabled", "budget_tokens": thinking_budget(reasoning)}, ""
 
 
-def _amid_unthought_calls(request: ChatRequest) -> bool:
-    """Whether the last turn of the assistant holds calls, but no thoughts that may go back with them."""
+def _has_calls_without_reasoning(request: ChatRequest) -> bool:
+    """Whether the last assistant turn contains calls, but no reasoning that may be sent back with them."""
     for message in reversed(request.messages):
         if message.role == "assistant":
-            thought = any(
+            has_reasoning = any(
                 isinstance(part, Reasoning) and (part.redacted or (part.signature and part.signed_by != "gemini"))
                 for part in message.parts
             )
-            return not thought and any(isinstance(part, ToolCall) for part in message.parts)
+            return not has_reasoning and any(isinstance(part, ToolCall) for part in message.parts)
         if message.role == "user" and message.text:
             return False
     return False

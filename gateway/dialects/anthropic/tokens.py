@@ -1,4 +1,4 @@
-"""`/v1/messages/count_tokens`, read and answered."""
+"""Reads and answers `/v1/messages/count_tokens`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def read_count_tokens(body: bytes) -> ChatRequest:
-    """A request like any other, but without `max_tokens`."""
+    """Reads a request, in which `max_tokens` is optional."""
     return requests.read(body, counting=True)
 
 
 def count_tokens_reply(count: int) -> bytes:
-    """The body of the answer."""
+    """Writes the response body."""
     return msgspec.json.encode({"input_tokens": count})

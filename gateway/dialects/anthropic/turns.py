@@ -1,4 +1,4 @@
-"""Messages and their content blocks, read and written."""
+"""Reads and writes messages and their content blocks."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from contract.messages import (
     ToolResult,
 )
 from gateway.dialects import fields, google, signatures
-from gateway.dialects.anthropic import marks
+from gateway.dialects.anthropic import cache_breakpoints
 from gateway.dialects.anthropic.shape import shape
 from gateway.dialects.dropped_params import DroppedParams
-from gateway.dialects.foreign import plain_words
+from gateway.dialects.foreign import opaque_text
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
 def read_system(system: object) -> list[Message]:
-    """The system prompt as a message of its own, before all others."""
+    """The system prompt as a message."""
     if system is None or system == "":
         return []
     if type(system) is str:
         return [Message("system", (Text(system),))]
     if type(system) is not list:
-        raise fields.wrong("system", "a string or an array of text blocks", system)
+        raise fields.wrong_type("system", "a string or an array of text blocks", system)
     parts = [_read_block(item, f"system[{i}].") for i, item in enumerate(fields.each_object(system, "system"))]
     return [Message("system", tuple(parts))] if parts else []
 
 
 def read(item: object, where: str) -> Message:
-    """One message; `where` is its path."""
+    """Reads one message; `where` is its path."""
     if type(item) is not dict:
-        raise fields.wrong(where, "an object", item)
+        raise fields.wrong_type(where, "an object", item)
     role = fields.required_text(item, "role", where + ".")
     if role not in ("user", "assistant", "system"):
         raise InvalidRequest(f"'{where}.role' must be 'user' or 'assistant'", param=where + ".role")
@@ -61,7 +61,7 @@ def read(item: object, where: str) -> Message:
 
 def _read_blocks(content: object, where: str) -> list[Part]:
     if type(content) is not list:
-        raise fields.wrong(where, "a string or an array of blocks", content)
+        raise fields.wrong_type(where, "a string or an array of blocks", content)
     return [_read_block(item, f"{where}[{i}].") for i, item in enumerate(fields.each_object(content, where))]
 
 
@@ -75,7 +75,7 @@ def _read_block(item: dict[str, Any], where: str) -> Part:
         return _read_document(item, where)
     if kind == "tool_use":
         value = fields.obj(item, "input", where)
-        signature, extra = google.take_beside(fields.rest(item, frozenset({"type", "id", "name", "input"})))
+        signature, extra = google.pop_signature(fields.rest(item, frozenset({"type", "id", "name", "input"})))
         return ToolCall(
             fields.required_text(item, "id", where),
             fields.required_text(item, "name", where),
@@ -86,7 +86,7 @@ def _read_block(item: dict[str, Any], where: str) -> Part:
     if kind == "tool_result":
         return _read_tool_result(item, where)
     if kind == "thinking":
-        signed_by, signature = signatures.split(fields.text(item, "signature", where) or "", "anthropic")
+        signed_by, signature = signatures.split_tag(fields.text(item, "signature", where) or "", "anthropic")
         return Reasoning(
             fields.text(item, "thinking", where) or "",
             signature,
@@ -104,22 +104,22 @@ def _read_image(item: dict[str, Any], where: str) -> Part:
     if source is None:
         raise fields.missing(where + "source")
     where += "source."
-    extra = _rest_of(item, frozenset({"type", "source"}), source)
+    extra = _extra_fields(item, frozenset({"type", "source"}), source)
     kind = fields.required_text(source, "type", where)
     if kind == "base64":
         media_type = fields.required_text(source, "media_type", where)
         return Image(data=fields.required_text(source, "data", where), media_type=media_type, extra=extra)
     if kind == "url":
         return Image(url=fields.required_text(source, "url", where), extra=extra)
-    # A file that the provider holds has no word here.
+    # The contract has no image that is stored at the provider.
     return Opaque("anthropic", item)
 
 
 _SOURCE = frozenset({"type", "media_type", "data", "url", "file_id"})
 
 
-def _rest_of(item: dict[str, Any], known: frozenset[str], source: dict[str, Any]) -> dict[str, Any] | None:
-    """What a block holds that has no word here, with what its source does."""
+def _extra_fields(item: dict[str, Any], known: frozenset[str], source: dict[str, Any]) -> dict[str, Any] | None:
+    """The unknown fields of a block and of its source."""
     extra, others = fields.rest(item, known), fields.rest(source, _SOURCE)
     return {**(extra or {}), "source": others} if others else extra
 
@@ -129,7 +129,7 @@ def _read_document(item: dict[str, Any], where: str) -> Part:
     if source is None:
         raise fields.missing(where + "source")
     name = fields.text(item, "title", where) or ""
-    extra = _rest_of(item, frozenset({"type", "source", "title"}), source)
+    extra = _extra_fields(item, frozenset({"type", "source", "title"}), source)
     where += "source."
     kind = fields.required_text(source, "type", where)
     if kind == "url":
@@ -164,9 +164,9 @@ def _read_tool_result(item: dict[str, Any], where: str) -> ToolResult:
 def write_all(
     messages: tuple[Message, ...], losses: DroppedParams, *, same: bool
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The system blocks and the messages. Of other dialects, neighbours of one role become one turn.
+    """The system blocks and the messages. For other dialects, adjacent messages of one role become one turn.
 
-    A later system message stays in its place in this dialect's own requests; of others it is moved to the front.
+    Later system messages keep their position in this dialect's requests; those of others are moved to the front.
     """
     system: list[dict[str, Any]] = []
     wires: list[dict[str, Any]] = []
@@ -175,11 +175,11 @@ def write_all(
             losses.add_soft("messages[].name", "Anthropic's messages have no names")
         blocks = _write_blocks(message.parts, losses, same=same)
         if message.extra and not same:
-            losses.add_extras(marks.carry(message.extra, blocks), "messages[].")
+            losses.add_extras(cache_breakpoints.move_breakpoint(message.extra, blocks), "messages[].")
         role = message.role if message.role in ("system", "assistant") else "user"
         if message.role == "developer" or (role == "system" and not (same and wires)):
             if wires:
-                losses.add_soft(f"messages[{index}]", "a system message within the conversation was moved to its front")
+                losses.add_soft(f"messages[{index}]", "a system message within the conversation was moved to its start")
             system += blocks
         elif wires and wires[-1]["role"] == role and not same:
             wires[-1]["content"] += blocks
@@ -188,12 +188,12 @@ def write_all(
     if not same:
         system, wires = shape(system, wires, losses)
     for wire in wires:
-        _settle(wire)
+        _normalize(wire)
     return system, wires
 
 
-def _settle(wire: dict[str, Any]) -> None:
-    """Tool results come first in a turn, and a turn of nothing but words is written plainly."""
+def _normalize(wire: dict[str, Any]) -> None:
+    """Moves tool results to the start of a turn, and writes a turn with only text as a string."""
     blocks = wire["content"]
     if any(block.get("type") == "tool_result" for block in blocks[1:]):
         blocks.sort(key=lambda block: block.get("type") != "tool_result")
@@ -212,7 +212,7 @@ def _write_blocks(parts: tuple[Part, ...], losses: DroppedParams, *, same: bool)
             if same:
                 _add_extra(block, extra)
             else:
-                losses.add_extras(marks.carry(extra, [block]), "messages[].content[].")
+                losses.add_extras(cache_breakpoints.move_breakpoint(extra, [block]), "messages[].content[].")
         blocks.append(block)
     return blocks
 
@@ -227,39 +227,39 @@ def _add_extra(block: dict[str, Any], extra: dict[str, Any]) -> None:
 def _write_block(part: Part, losses: DroppedParams, *, same: bool) -> dict[str, Any] | None:
     if isinstance(part, Text):
         if part.signature:
-            losses.add_soft("messages[].thought_signature", "only Google reads what it has signed")
+            losses.add_soft("messages[].thought_signature", "only Google reads its signatures")
         # "text content blocks must contain non-whitespace text"
         return {"type": "text", "text": part.text} if same or part.text.strip() else None
     if isinstance(part, Refusal):
         return {"type": "text", "text": part.text} if part.text.strip() else None
     if isinstance(part, Image):
         if part.detail and part.detail != "auto":
-            losses.add_soft("messages[].content[].detail", "Anthropic chooses the detail of a picture itself")
+            losses.add_soft("messages[].content[].detail", "Anthropic chooses the detail of an image itself")
         return _write_image(part, losses, same=same)
     if isinstance(part, Document):
         return _write_document(part, losses, same=same)
     if isinstance(part, ToolCall):
         if part.signature:
-            losses.add_soft("tool_calls[].thought_signature", "only Google reads what it has signed")
+            losses.add_soft("tool_calls[].thought_signature", "only Google reads its signatures")
         return {"type": "tool_use", "id": part.id, "name": part.name, "input": read_arguments(part.arguments, losses)}
     if isinstance(part, ToolResult):
         return _write_tool_result(part, losses, same=same)
     if isinstance(part, Reasoning):
         return _write_reasoning(part, losses)
     if isinstance(part, Audio):
-        losses.add("messages[].content[].audio", "Anthropic takes no sound")
+        losses.add("messages[].content[].audio", "Anthropic does not accept audio")
         return None
     if part.dialect == "anthropic":
         return dict(part.value)
-    if words := plain_words(part):
-        losses.add_soft("messages[].content[]", f"a part of {part.dialect}'s own was written as text")
-        return {"type": "text", "text": words}
-    losses.add("messages[].content[]", f"a part of {part.dialect}'s own")
+    if text := opaque_text(part):
+        losses.add_soft("messages[].content[]", f"a part that only {part.dialect} has was converted to text")
+        return {"type": "text", "text": text}
+    losses.add("messages[].content[]", f"only {part.dialect} has this type of part")
     return None
 
 
 # https://docs.anthropic.com/en/docs/build-with-claude/vision
-_PICTURES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+_IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 
 
 def _write_image(image: Image, losses: DroppedParams, *, same: bool) -> dict[str, Any] | None:
@@ -270,8 +270,8 @@ def _write_image(image: Image, losses: DroppedParams, *, same: bool) -> dict[str
     kind = image.media_type
     if not same:
         kind = media.media_type(kind, image.data)
-        if kind not in _PICTURES:
-            losses.add("messages[].content[].image", f"Anthropic reads JPEG, PNG, GIF and WebP, not '{kind[:60]}'")
+        if kind not in _IMAGE_TYPES:
+            losses.add("messages[].content[].image", f"Anthropic accepts JPEG, PNG, GIF and WebP, not '{kind[:60]}'")
             return None
     return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": image.data}}
 
@@ -280,7 +280,7 @@ def _write_document(part: Document, losses: DroppedParams, *, same: bool) -> dic
     source = _own_source(part) if same else _foreign_source(part, losses)
     if source is None:
         return None
-    if not same and media.media_type(part.media_type, part.data, part.name or part.url) in _PICTURES:
+    if not same and media.media_type(part.media_type, part.data, part.name or part.url) in _IMAGE_TYPES:
         return {"type": "image", "source": source}
     return {"type": "document", "source": source, **({"title": part.name} if part.name else {})}
 
@@ -306,14 +306,14 @@ def _foreign_source(part: Document, losses: DroppedParams) -> dict[str, Any] | N
         media.check_url(part.url, where)
         return {"type": "url", "url": part.url}
     if not part.data:
-        losses.add(where, "it is empty")
+        losses.add(where, "the file is empty")
         return None
     kind = media.media_type(part.media_type, part.data, part.name)
-    if kind == "application/pdf" or kind in _PICTURES:
+    if kind == "application/pdf" or kind in _IMAGE_TYPES:
         return {"type": "base64", "media_type": kind, "data": part.data}
     text = media.text_of(part.data) if media.is_textual(kind) or not kind else None
     if text is None:
-        losses.add(where, f"Anthropic reads PDFs, pictures and plain text, not '{kind[:60]}'")
+        losses.add(where, f"Anthropic accepts PDFs, images and plain text, not '{kind[:60]}'")
         return None
     return {"type": "text", "media_type": "text/plain", "data": text}
 
@@ -333,13 +333,13 @@ def _write_reasoning(part: Reasoning, losses: DroppedParams) -> dict[str, Any] |
     if part.redacted:
         return {"type": "redacted_thinking", "data": part.redacted}
     if not part.signature or part.signed_by == "gemini":
-        losses.add_soft("messages[].reasoning", "Anthropic takes back only the thoughts that it signed")
+        losses.add_soft("messages[].reasoning", "Anthropic accepts only reasoning that it signed")
         return None
     return {"type": "thinking", "thinking": part.text, "signature": part.signature}
 
 
 def read_arguments(arguments: str, losses: DroppedParams | None = None) -> dict[str, Any]:
-    """The arguments' JSON text as the object that Anthropic wants; what is no object stands under `_arguments`."""
+    """The arguments as the object that Anthropic requires. Text that is not a JSON object is put under `_arguments`."""
     if not arguments.strip():
         return {}
     try:

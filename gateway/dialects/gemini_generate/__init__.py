@@ -1,4 +1,4 @@
-"""Gemini's generateContent, with its embeddings."""
+"""Gemini's generateContent and its embeddings."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contract.dialect import Dialect
 from contract.endpoint import Endpoint
 from gateway.dialects.gemini_generate import errors, requests
 from gateway.dialects.gemini_generate.embeddings import GeminiBatchEmbeddings, GeminiEmbeddings, GeminiSingleEmbedding
-from gateway.dialects.gemini_generate.readers import StreamReader, WholeReader
-from gateway.dialects.gemini_generate.writers import ArrayWriter, StreamWriter, WholeWriter
+from gateway.dialects.gemini_generate.readers import BufferedReader, StreamReader
+from gateway.dialects.gemini_generate.writers import ArrayWriter, BufferedWriter, StreamWriter
 
 if TYPE_CHECKING:
     from contract.dialect import InboundCall, ReplyReader, ReplyWriter, WireOptions, WireRequest
@@ -21,9 +21,9 @@ __all__ = ["GeminiArray", "GeminiBatchEmbeddings", "GeminiEmbeddings", "GeminiGe
 
 
 class GeminiGenerate(Dialect):
-    """The dialect `gemini`. Model and streaming stand in the path.
+    """The dialect `gemini`. The path contains the model and whether to stream.
 
-    google-genai reads every line of a stream as data, so nothing may stand in one as a sign of life.
+    google-genai parses every line of a stream as data, so streams can't contain keep-alives.
     """
 
     name = "gemini"
@@ -45,13 +45,13 @@ class GeminiGenerate(Dialect):
 
     def reply_reader(self, *, stream: bool) -> ReplyReader:
         """See `Dialect.reply_reader`."""
-        return StreamReader() if stream else WholeReader()
+        return StreamReader() if stream else BufferedReader()
 
     def reply_writer(self, request: ChatRequest, *, reply_id: str, raw: bool, opened: bool = False) -> ReplyWriter:
-        """See `Dialect.reply_writer`. Gemini's streams have no opening."""
+        """See `Dialect.reply_writer`. Gemini's streams have no opening frame."""
         if request.stream:
             return StreamWriter(request, reply_id, raw=raw)
-        return WholeWriter(request, reply_id, raw=raw)
+        return BufferedWriter(request, reply_id, raw=raw)
 
     def read_error(self, status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
         """See `Dialect.read_error`."""
@@ -63,7 +63,7 @@ class GeminiGenerate(Dialect):
 
 
 class GeminiArray(GeminiGenerate):
-    """The same for callers that do not ask for events: Google's server then streams a JSON array."""
+    """The dialect for callers that do not request events: like Google's server, it streams a JSON array."""
 
     def reply_writer(self, request: ChatRequest, *, reply_id: str, raw: bool, opened: bool = False) -> ReplyWriter:
         """See `Dialect.reply_writer`."""

@@ -1,4 +1,4 @@
-"""`:embedContent` and `:batchEmbedContents`, read and written on both sides."""
+"""Reads and writes `:embedContent` and `:batchEmbedContents` on both sides."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _decode = msgspec.json.Decoder(_Batch).decode
 
 
 class GeminiEmbeddings:
-    """The provider's side: always the batch call."""
+    """The provider side. It always uses the batch call."""
 
     def write_embed_request(self, request: EmbeddingRequest, options: WireOptions) -> WireRequest:
-        """Raises `UnsupportedFeature` for tokens: Google takes texts."""
+        """Writes the provider's request. Raises `UnsupportedFeature` for tokens: Google accepts only texts."""
         if request.tokens:
-            raise UnsupportedFeature("Gemini embeds texts, not tokens: send strings in 'input'", param="input")
+            raise UnsupportedFeature("Gemini does not accept tokens: send strings in 'input'", param="input")
         losses = DroppedParams(options.unsupported)
         name = options.model.removeprefix("models/")
         model = f"models/{name}"
@@ -52,7 +52,7 @@ class GeminiEmbeddings:
         if request.dimensions is not None:
             each["outputDimensionality"] = request.dimensions
         if request.user:
-            losses.add("user", "Gemini takes no user id")
+            losses.add("user", "Gemini has no user id")
         if request.extra:
             if request.dialect == "gemini":
                 each = {**request.extra, **each}
@@ -63,17 +63,17 @@ class GeminiEmbeddings:
         return WireRequest(path, _encode(body), losses=losses.all())
 
     def read_embed_reply(self, body: bytes) -> Embeddings:
-        """Raises `MalformedReply`. Not every model of Google's says how many tokens it read."""
+        """Reads the provider's reply. Raises `MalformedReply`. Some of Google's models do not report token counts."""
         try:
             reply = _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise MalformedReply("The provider's answer is not a list of embeddings") from None
+            raise MalformedReply("The provider's response is not a list of embeddings") from None
         count = reply.usageMetadata.promptTokenCount if reply.usageMetadata else 0
         return Embeddings([item.values for item in reply.embeddings], "", count)
 
 
 class _Surface:
-    """What the two calls share; the model stands in the path."""
+    """The base of both calls. The model is in the path."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -84,8 +84,11 @@ class _Surface:
         settings = _settings(first)
         for item, at in items[1:]:
             if _settings(item) != settings:
-                # They travel on as one request, so they can't be asked for in different ways.
-                raise InvalidRequest(f"'{at[:-1]}' differs from the first in more than its content", param=at[:-1])
+                # All texts are sent in one request, so they must have the same settings.
+                raise InvalidRequest(
+                    f"'{at[:-1]}' must have the same settings as the first request; only the content may differ",
+                    param=at[:-1],
+                )
         return EmbeddingRequest(
             dialect="gemini",
             model=self._model,
@@ -95,7 +98,7 @@ class _Surface:
         )
 
     def write_error(self, error: GatehouseError, request_id: str) -> bytes:
-        """The body of an error answer."""
+        """The body of an error response."""
         return errors.write(error)
 
 
@@ -111,7 +114,7 @@ def _read_text(item: dict[str, Any], where: str) -> str:
         raise (
             fields.missing(where + "content")
             if content is None
-            else fields.wrong(where + "content", "an object", content)
+            else fields.wrong_type(where + "content", "an object", content)
         )
     parts = fields.array(content, "parts", where + "content.") or []
     where += "content.parts"
@@ -122,11 +125,11 @@ class GeminiSingleEmbedding(_Surface):
     """`:embedContent`."""
 
     def read_request(self, body: bytes) -> EmbeddingRequest:
-        """Raises `InvalidRequest` naming the field."""
+        """Reads a request. Raises `InvalidRequest` that names the field."""
         return self._request([(camel(fields.read_json_object(body)), "")])
 
     def write_reply(self, request: EmbeddingRequest, answer: Embeddings) -> bytes:
-        """The body for the caller."""
+        """Writes the response body."""
         return _encode({"embedding": {"values": answer.vectors[0]}})
 
 
@@ -134,7 +137,7 @@ class GeminiBatchEmbeddings(_Surface):
     """`:batchEmbedContents`."""
 
     def read_request(self, body: bytes) -> EmbeddingRequest:
-        """Raises `InvalidRequest` naming the field."""
+        """Reads a request. Raises `InvalidRequest` that names the field."""
         items = fields.array(fields.read_json_object(body), "requests")
         if not items:
             raise InvalidRequest("'requests' must hold at least one request", param="requests")
@@ -143,5 +146,5 @@ class GeminiBatchEmbeddings(_Surface):
         )
 
     def write_reply(self, request: EmbeddingRequest, answer: Embeddings) -> bytes:
-        """The body for the caller."""
+        """Writes the response body."""
         return _encode({"embeddings": [{"values": vector} for vector in answer.vectors]})

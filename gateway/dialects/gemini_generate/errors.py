@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.dialects.failures import read_body, said, upstream_failure, words_within
+from gateway.dialects.failures import as_text, find_message, read_body, upstream_failure
 
 if TYPE_CHECKING:
     from contract.errors import GatehouseError, UpstreamError
@@ -43,7 +43,7 @@ _STATUSES = {
 
 
 def read(status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
-    """A provider's error answer. Bodies that are not JSON are fine: the status speaks."""
+    """Reads a provider's error response. If the body is not JSON, the status decides."""
     value, page = read_body(body)
     if page:
         return upstream_failure(status, "", "", headers, page=True)
@@ -51,8 +51,8 @@ def read(status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
     return _from_object(status, inner if inner else value, headers)
 
 
-def within(error: object) -> UpstreamError:
-    """The error in a stream or in a 200."""
+def read_embedded(error: object) -> UpstreamError:
+    """Reads the error in a stream or in a response of status 200."""
     status = 0
     if isinstance(error, dict):
         status = _STATUSES.get(str(error.get("status")), 0)
@@ -66,38 +66,38 @@ def _from_object(status: int, error: object, headers: dict[str, str]) -> Upstrea
     fields: dict[str, Any] = error if isinstance(error, dict) else {}
     details = fields.get("details")
     reasons, wait = _details(details if isinstance(details, list) else [])
-    code = f"{said(fields.get('status'))} {said(fields.get('code'))} {reasons}"
-    found = upstream_failure(status, words_within(error), code, headers)
-    if found.retry_after_s is None:
-        found.retry_after_s = wait
-    return found
+    code = f"{as_text(fields.get('status'))} {as_text(fields.get('code'))} {reasons}"
+    failure = upstream_failure(status, find_message(error), code, headers)
+    if failure.retry_after_s is None:
+        failure.retry_after_s = wait
+    return failure
 
 
 def _details(details: list[Any]) -> tuple[str, float | None]:
-    """The reasons that are given, and the pause that a RetryInfo asks for."""
+    """The reasons, and the delay of a RetryInfo."""
     reasons = []
     wait = None
     for detail in details:
         if not isinstance(detail, dict):
             continue
-        reasons.append(said(detail.get("reason")))
-        delay = said(detail.get("retryDelay"))
+        reasons.append(as_text(detail.get("reason")))
+        delay = as_text(detail.get("retryDelay"))
         if delay.endswith("s") and delay[:-1].replace(".", "", 1).isdigit():
             wait = float(delay[:-1])
     return " ".join(reasons), wait
 
 
 def write(error: GatehouseError) -> bytes:
-    """The body of an error answer."""
+    """The body of an error response."""
     return msgspec.json.encode({"error": to_object(error)})
 
 
 def to_object(error: GatehouseError) -> dict[str, Any]:
-    """The error object."""
+    """The error as an object."""
     status = error.http_status
     name = _NAMES.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")
-    found: dict[str, Any] = {"code": status, "message": error.message, "status": name}
-    found["details"] = [
+    failure: dict[str, Any] = {"code": status, "message": error.message, "status": name}
+    failure["details"] = [
         {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": error.code.upper(), "domain": "gatehouse"}
     ]
-    return found
+    return failure

@@ -1,6 +1,6 @@
-"""generateContent replies, read: streams of responses and whole ones.
+"""Reads generateContent replies: streams of responses and buffered ones.
 
-The common response, one candidate with a piece of text, is decoded straight into structs; others go the general way.
+The most common response, text only, is decoded directly into structs; others are decoded generically.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from contract.deltas import PART, ChoiceDelta, Delta, FinishReason, Own, TokenLo
 from contract.errors import ContentRefused, IncompleteReply, MalformedReply, UpstreamError
 from contract.service_tier import tier_name
 from gateway.dialects import fields, signatures
+from gateway.dialects.buffered_body import BufferedBody
 from gateway.dialects.endings import finish_of
-from gateway.dialects.failures import read_body, words_within
+from gateway.dialects.failures import find_message, read_body
 from gateway.dialects.gemini_generate import errors
 from gateway.dialects.gemini_generate.grounding import read_grounding
 from gateway.dialects.gemini_generate.names import camel
 from gateway.dialects.sse import SseParser
-from gateway.dialects.whole import WholeBody
 
 _FINISH: dict[str, FinishReason] = {
     "STOP": "stop",
@@ -33,7 +33,7 @@ _FINISH: dict[str, FinishReason] = {
     "IMAGE_PROHIBITED_CONTENT": "content_filter",
     "IMAGE_RECITATION": "content_filter",
     "MODEL_ARMOR": "content_filter",
-    # These say that the answer is none, and not why. `MALFORMED_...` and the like speak for themselves.
+    # These mean that there is no response, without a reason. `finish_of` recognises `MALFORMED_...` and the like.
     "OTHER": "error",
     "LANGUAGE": "error",
     "FINISH_REASON_UNSPECIFIED": "error",
@@ -63,7 +63,7 @@ class _Modality(msgspec.Struct, gc=False):
 
 
 class _Count(msgspec.Struct, gc=False):
-    """What we count of `usageMetadata`."""
+    """The counts in `usageMetadata`."""
 
     promptTokenCount: int | None = None  # noqa: N815 - the wire's names
     totalTokenCount: int | None = None  # noqa: N815
@@ -92,18 +92,18 @@ _encode = msgspec.json.Encoder().encode
 
 
 def _decode_any(raw: bytes) -> object:
-    return fields.read_reply_json(raw, "A response of the provider's")
+    return fields.read_reply_json(raw, "A response from the provider")
 
 
 class _Reader:
-    """What whole and streamed replies share: the numbers of tool calls, and which candidates are at their end."""
+    """The base of both readers: numbers tool calls, and tracks finished candidates."""
 
     __slots__ = ("_calls", "_count", "_finished", "_reply", "_seen", "done")
 
     def __init__(self) -> None:
         self._calls: dict[int, int] = {}
         self._count: _Count | None = None
-        # Part of the ids of calls that come without one, so that they differ from turn to turn.
+        # A part of generated call ids, so that they differ between turns.
         self._reply = ""
         self._seen: set[int] = set()
         self._finished: set[int] = set()
@@ -113,10 +113,10 @@ class _Reader:
         try:
             plain = _decode_plain(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            # Not of the common shape, or no JSON at all: validation may stop before the end of the bytes.
+            # Another shape, or invalid JSON: validation may stop before the end of the bytes.
             return self._read_object(_decode_any(raw), raw)
         if not plain.candidates:
-            # The prompt may have been refused, which only the general way can tell.
+            # The prompt may have been blocked, which only the generic decoder detects.
             return self._read_object(_decode_any(raw), raw)
         choices: list[ChoiceDelta] = []
         for candidate in plain.candidates:
@@ -131,16 +131,16 @@ class _Reader:
         return Delta(tuple(choices), usage, plain.responseId or "", plain.modelVersion or "", raw, "", tier)
 
     def _read_object(self, response: object, raw: bytes) -> Delta:
-        """The general way."""
+        """Decodes any response."""
         if not isinstance(response, dict):
             raise MalformedReply("The provider sent a response that is not an object")
-        said = response.pop("error", None)
-        if fields.says_something(said):
-            raise errors.within(said)
+        error = response.pop("error", None)
+        if fields.is_error(error):
+            raise errors.read_embedded(error)
         source = camel(response)
-        if not source.keys() & _ANSWERS and words_within(response):
-            # A proxy's error, without a field for it.
-            raise errors.within(response)
+        if not source.keys() & _REPLY_FIELDS and find_message(response):
+            # A proxy's error without an `error` field.
+            raise errors.read_embedded(response)
         self._reply = self._reply or str(source.get("responseId") or "")
         try:
             choices: list[ChoiceDelta] = []
@@ -159,12 +159,12 @@ class _Reader:
         if counts:
             rest["usage"] = counts
         own: Own = {"gemini": rest} if rest else None
-        # An error that says nothing is left out: a client might take it for one.
-        raw = raw if said is None else b""
+        # An empty `error` is removed, because a client might treat it as an error.
+        raw = raw if error is None else b""
         return Delta(tuple(choices), usage, name, model, raw, "", _read_tier(count), own)
 
     def _read_count(self, count: _Count | None) -> Usage | None:
-        """The usage so far: what one response counts the next may leave out, such as what was kept of the prompt."""
+        """The usage so far: a response may omit counts of an earlier one, such as the cached part of the prompt."""
         if count is None:
             return None
         before = self._count
@@ -191,7 +191,7 @@ class _Reader:
         if reason:
             self._finished.add(index)
         if reason or extra or logprobs or rest:
-            finish: FinishReason = finish_of(fields.words(reason), _FINISH) if reason else ""
+            finish: FinishReason = finish_of(fields.reply_text(reason), _FINISH) if reason else ""
             if reason and reason not in _FINISH:
                 rest["finishReason"] = reason
             grounds = candidate.get("groundingMetadata")
@@ -210,9 +210,9 @@ class _Reader:
         return choices or [ChoiceDelta(index)]
 
     def _read_part(self, part: dict[str, Any], index: int) -> list[ChoiceDelta]:
-        signature = fields.words(part.get("thoughtSignature"))
+        signature = fields.reply_text(part.get("thoughtSignature"))
         if part.get("text") is not None:
-            text = fields.words(part["text"])
+            text = fields.reply_text(part["text"])
             rest = fields.rest(part, _TEXT_PART)
             own: Own = {PART: rest} if rest else None
             signed_by = "gemini" if signature else ""
@@ -227,21 +227,21 @@ class _Reader:
             number = self._calls.get(index, 0)
             self._calls[index] = number + 1
             arguments = _encode(call.get("args") or {}).decode()
-            call_id = fields.words(call.get("id")) or f"call_{self._reply}_{index}_{number}"
+            call_id = fields.reply_text(call.get("id")) or f"call_{self._reply}_{index}_{number}"
             others = fields.rest(part, _CALL_PART) or {}
             if inner := fields.rest(call, _CALL):
                 others["functionCall"] = inner
             mine: Own = {"gemini": others} if others else None
-            piece = ToolCallDelta(number, call_id, fields.words(call["name"]), arguments, signature, own=mine)
+            piece = ToolCallDelta(number, call_id, fields.reply_text(call["name"]), arguments, signature, own=mine)
             return [ChoiceDelta(index, tool_calls=(piece,))]
         return [ChoiceDelta(index, extra={"parts": [part]})]
 
     def _check_end(self) -> None:
         if not self._seen or self._seen != self._finished:
-            raise IncompleteReply("The provider's answer stopped before its end")
+            raise IncompleteReply("The provider's response ended early")
 
 
-_ANSWERS = frozenset({"candidates", "promptFeedback", "usageMetadata", "responseId", "modelVersion"})
+_REPLY_FIELDS = frozenset({"candidates", "promptFeedback", "usageMetadata", "responseId", "modelVersion"})
 _RESPONSE = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "error"})
 _CANDIDATE = frozenset(
     {
@@ -261,7 +261,7 @@ _METADATA = ("groundingMetadata", "citationMetadata", "urlContextMetadata")
 
 
 class StreamReader(_Reader):
-    """Reads events up to the end of the bytes. Nothing marks the end: a finish reason for each candidate must come."""
+    """Reads events to the end of the bytes. There is no end marker, so every candidate must have a finish reason."""
 
     __slots__ = ("_parser",)
 
@@ -290,7 +290,7 @@ class StreamReader(_Reader):
                 if name == "error":
                     value, _ = read_body(data)
                     inner = value.get("error") if isinstance(value, dict) else None
-                    raise errors.within(inner or value)
+                    raise errors.read_embedded(inner or value)
                 if data != b"[DONE]":
                     deltas.append(self._read_response(data if b"\n" not in data else data.replace(b"\n", b" ")))
         except UpstreamError as error:
@@ -299,29 +299,29 @@ class StreamReader(_Reader):
         return deltas
 
 
-class WholeReader(_Reader):
-    """Reads one response, or the array of them that a stream without events is."""
+class BufferedReader(_Reader):
+    """Reads one response, or an array of responses (a stream without events)."""
 
-    __slots__ = ("_whole",)
+    __slots__ = ("_body",)
 
     def __init__(self) -> None:
         super().__init__()
-        self._whole = WholeBody()
+        self._body = BufferedBody()
 
     def feed(self, data: bytes) -> list[Delta]:
-        """Collects."""
-        return self._whole.feed(data)
+        """Collects without output."""
+        return self._body.feed(data)
 
     def unread(self) -> str | None:
         """See `ReplyReader.unread`."""
-        return None if self.done else self._whole.unread()
+        return None if self.done else self._body.unread()
 
     def finish(self) -> list[Delta]:
-        """The one delta, or one for each response of an array."""
-        body = self._whole.body()
+        """Returns one delta, or one for each response of an array."""
+        body = self._body.body()
         deltas = self._read_array(body) if body.lstrip()[:1] == b"[" else [self._read_response(body)]
         if not self._seen:
-            raise MalformedReply("The provider's answer has no candidates")
+            raise MalformedReply("The provider's response has no candidates")
         self._check_end()
         self.done = True
         return deltas
@@ -330,26 +330,26 @@ class WholeReader(_Reader):
         try:
             responses = _decode_array(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise MalformedReply("The provider's answer is not a JSON array") from None
+            raise MalformedReply("The provider's response is not a JSON array") from None
         return [self._read_response(bytes(response)) for response in responses]
 
 
 def _read_usage(count: _Count) -> Usage:
     reasoning = count.thoughtsTokenCount or 0
-    asked = (count.promptTokenCount or 0) + (count.toolUsePromptTokenCount or 0)
+    prompt = (count.promptTokenCount or 0) + (count.toolUsePromptTokenCount or 0)
     output = (count.candidatesTokenCount or 0) + reasoning
     if not count.candidatesTokenCount and count.totalTokenCount:
-        # What was answered is left out of a response that has no words, and what was thought by some servers.
-        output = max(output, count.totalTokenCount - asked)
+        # The output count is missing without text, and some servers omit the reasoning count.
+        output = max(output, count.totalTokenCount - prompt)
     return Usage(
-        input=asked,
+        input=prompt,
         output=output,
         cache_read=count.cachedContentTokenCount or 0,
         reasoning=reasoning,
-        audio_input=_of(count.promptTokensDetails, "AUDIO"),
-        audio_output=_of(count.candidatesTokensDetails, "AUDIO"),
-        image_input=_of(count.promptTokensDetails, "IMAGE"),
-        image_output=_of(count.candidatesTokensDetails, "IMAGE"),
+        audio_input=_count_of(count.promptTokensDetails, "AUDIO"),
+        audio_output=_count_of(count.candidatesTokensDetails, "AUDIO"),
+        image_input=_count_of(count.promptTokensDetails, "IMAGE"),
+        image_output=_count_of(count.candidatesTokensDetails, "IMAGE"),
     )
 
 
@@ -357,17 +357,17 @@ def _read_tier(count: _Count | None) -> str:
     return tier_name(count.serviceTier or count.trafficType) if count is not None else ""
 
 
-def _of(details: list[_Modality] | None, modality: str) -> int:
+def _count_of(details: list[_Modality] | None, modality: str) -> int:
     return sum(each.tokenCount or 0 for each in details if each.modality == modality) if details else 0
 
 
 def _read_logprobs(result: dict[str, Any]) -> tuple[TokenLogprob, ...]:
     tops = result.get("topCandidates") or []
-    found = []
+    tokens = []
     for place, chosen in enumerate(result.get("chosenCandidates") or ()):
         top = tops[place].get("candidates") or () if place < len(tops) else ()
-        found.append(TokenLogprob(*_token(chosen), tuple([TokenLogprob(*_token(each)) for each in top])))
-    return tuple(found)
+        tokens.append(TokenLogprob(*_token(chosen), tuple([TokenLogprob(*_token(each)) for each in top])))
+    return tuple(tokens)
 
 
 def _token(candidate: dict[str, Any]) -> tuple[str, float]:

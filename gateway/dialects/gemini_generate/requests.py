@@ -1,4 +1,4 @@
-"""generateContent requests, read and written."""
+"""Reads and writes generateContent requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.dialects.fitting import JSON_BY_SCHEMA, fit, fit_stop
 from gateway.dialects.gemini_generate import schemas, turns
 from gateway.dialects.gemini_generate.names import camel, inner
 from gateway.dialects.gemini_generate.schemas import to_json_schema
-from gateway.dialects.gemini_generate.thinking import thinking_for, thinking_of_own
+from gateway.dialects.gemini_generate.thinking import foreign_thinking, own_thinking
 from gateway.dialects.names import NOTHING, NameRule
 from gateway.dialects.schemas import Budget, Inexpressible
 
@@ -44,24 +44,24 @@ _CONFIG = frozenset(
     }
 )
 # "Must start with a letter or an underscore. Must be a-z, A-Z, 0-9, or contain underscores (_), dots (.), colons (:),
-# or dashes (-), with a maximum length of 64" is the API's error; Vertex takes 128. Of ids nothing is said.
+# or dashes (-), with a maximum length of 64" is the API's error; Vertex accepts 128. Ids have no documented limits.
 NAMES = NameRule(r"[^a-zA-Z0-9_.:-]", 64, r"[a-zA-Z_]")
 IDS = NameRule(NOTHING, 256)
-MOST_STOP, MOST_CANDIDATES, MOST_LOGPROBS = 5, 8, 20
+MAX_STOP_SEQUENCES, MAX_CANDIDATES, MAX_LOGPROBS = 5, 8, 20
 # "up to, but not including, 2.0"
-PENALTIES_END, LARGEST_PENALTY = 2, 1.99
+PENALTY_LIMIT, MAX_PENALTY = 2, 1.99
 SEEDS = range(-(2**31), 2**31)
 _MODES = {"AUTO": "auto", "ANY": "required", "NONE": "none", "VALIDATED": "auto", "MODE_UNSPECIFIED": "auto"}
 _CHOICES = {"auto": "AUTO", "required": "ANY", "none": "NONE"}
 
 
 def read(body: bytes, call: InboundCall) -> ChatRequest:
-    """Raises `InvalidRequest` naming the field."""
+    """Reads a request. Raises `InvalidRequest` that names the field."""
     return read_object(fields.read_json_object(body), call)
 
 
 def read_object(body: dict[str, Any], call: InboundCall) -> ChatRequest:
-    """The same from an object."""
+    """Reads a request from an object."""
     source = camel(body)
     contents = source.get("contents")
     if contents is None:
@@ -108,7 +108,7 @@ def _read_stop(config: dict[str, Any]) -> tuple[str, ...]:
     stop = fields.array(config, "stopSequences", "generationConfig.") or []
     for index, item in enumerate(stop):
         if type(item) is not str:
-            raise fields.wrong(f"generationConfig.stopSequences[{index}]", "a string", item)
+            raise fields.wrong_type(f"generationConfig.stopSequences[{index}]", "a string", item)
     return tuple(stop)
 
 
@@ -117,7 +117,7 @@ _FORMAT = ("responseMimeType", "responseSchema", "responseJsonSchema")
 
 
 def _read_response_format(config: dict[str, Any], extra: dict[str, Any]) -> ResponseFormat | None:
-    """Formats of Google's own (`text/x.enum`) go to `extra` with their schema."""
+    """Reads the response format. Google's own formats (`text/x.enum`) go to `extra` with their schema."""
     where = "generationConfig."
     kind = fields.text(config, "responseMimeType", where)
     if kind not in _MIME_TYPES:
@@ -193,7 +193,7 @@ def _read_tool_choice(source: dict[str, Any], extra: dict[str, Any]) -> ToolChoi
     if mode not in _MODES:
         raise InvalidRequest(f"'{where}mode' must be 'AUTO', 'ANY' or 'NONE'", param=where + "mode")
     names = fields.array(calling, "allowedFunctionNames", where) or []
-    if calling.keys() == {"mode", "allowedFunctionNames"} and mode == "ANY" and _is_one_name(names):
+    if calling.keys() == {"mode", "allowedFunctionNames"} and mode == "ANY" and _is_single_name(names):
         return ToolChoice("named", names[0])
     if calling.keys() == {"mode", "allowedFunctionNames"} and mode in _ALLOWING and _are_names(names):
         return ToolChoice(_ALLOWING[mode], allowed=tuple(names))
@@ -203,7 +203,7 @@ def _read_tool_choice(source: dict[str, Any], extra: dict[str, Any]) -> ToolChoi
     return ToolChoice(_MODES[mode])  # type: ignore[arg-type]
 
 
-def _is_one_name(names: list[Any]) -> bool:
+def _is_single_name(names: list[Any]) -> bool:
     return len(names) == 1 and type(names[0]) is str
 
 
@@ -211,12 +211,12 @@ def _are_names(names: list[Any]) -> bool:
     return bool(names) and all(type(name) is str for name in names)
 
 
-# The modes that take a list of names: of calls alone, and of calls or words.
+# The modes with a list of names: calls only, and calls or text.
 _ALLOWING: dict[str, Literal["required", "auto"]] = {"ANY": "required", "VALIDATED": "auto"}
 
 
 def write(request: ChatRequest, options: WireOptions) -> WireRequest:
-    """Raises `UnsupportedFeature` when the policy is to refuse what can't be said."""
+    """Writes the provider's request. Raises `UnsupportedFeature` if the policy refuses an inexpressible field."""
     losses = DroppedParams(options.unsupported)
     same = request.dialect == "gemini"
     names: dict[str, str] = {}
@@ -242,15 +242,15 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
                 "allowedFunctionNames": list(choice.allowed),
             }
         body["toolConfig"] = {"functionCallingConfig": calling}
-    config = _write_config(request) if same else _fitted_config(request, losses)
+    config = _write_config(request) if same else _limited_config(request, losses)
     _write_response_format(request.response_format, body, config, losses, same=same)
     if request.reasoning is not None:
         thinking = (
-            thinking_of_own(request.reasoning) if same else thinking_for(options.model, request.reasoning, losses)
+            own_thinking(request.reasoning) if same else foreign_thinking(options.model, request.reasoning, losses)
         )
         if thinking:
             config["thinkingConfig"] = thinking
-    _note_unsayable(request, losses)
+    _record_unsupported(request, losses)
     if request.extra:
         if same:
             _write_extra(request.extra, body, config)
@@ -279,32 +279,32 @@ def _write_extra(extra: dict[str, Any], body: dict[str, Any], config: dict[str, 
 
 def _write_config(request: ChatRequest) -> dict[str, Any]:
     config: dict[str, Any] = {}
-    for ours, theirs in _PLAIN:
-        value = getattr(request, ours)
+    for name, wire_name in _PLAIN:
+        value = getattr(request, name)
         if value is not None:
-            config[theirs] = value
+            config[wire_name] = value
     if request.stop:
         config["stopSequences"] = list(request.stop)
     return config
 
 
-def _fitted_config(request: ChatRequest, losses: DroppedParams) -> dict[str, Any]:
-    """Of another dialect's request, whose numbers may be larger than Gemini takes."""
+def _limited_config(request: ChatRequest, losses: DroppedParams) -> dict[str, Any]:
+    """The config for another dialect's request, with its numbers limited to Gemini's ranges."""
     config = _write_config(request)
     if request.stop:
-        config["stopSequences"] = fit_stop(request.stop, MOST_STOP, losses, "Gemini")
+        config["stopSequences"] = fit_stop(request.stop, MAX_STOP_SEQUENCES, losses, "Gemini")
         if not config["stopSequences"]:
             del config["stopSequences"]
-    for name, key, most in (("n", "candidateCount", MOST_CANDIDATES), ("top_logprobs", "logprobs", MOST_LOGPROBS)):
+    for name, key, most in (("n", "candidateCount", MAX_CANDIDATES), ("top_logprobs", "logprobs", MAX_LOGPROBS)):
         if config.get(key, 0) > most:
-            losses.add(name, f"Gemini gives at most {most}")
+            losses.add(name, f"Gemini supports at most {most}")
             config[key] = most
     for name, key in (("presence_penalty", "presencePenalty"), ("frequency_penalty", "frequencyPenalty")):
-        if config.get(key, 0) >= PENALTIES_END:
-            losses.add_soft(name, "Gemini's penalties end before 2")
-            config[key] = LARGEST_PENALTY
+        if config.get(key, 0) >= PENALTY_LIMIT:
+            losses.add_soft(name, "Gemini's penalties must be less than 2")
+            config[key] = MAX_PENALTY
     if "seed" in config and config["seed"] not in SEEDS:
-        losses.add("seed", "Gemini takes seeds of 32 bits")
+        losses.add("seed", "Gemini accepts seeds of 32 bits")
         del config["seed"]
     return config
 
@@ -324,24 +324,31 @@ _PLAIN = (
 
 
 def _write_response_format(
-    wanted: ResponseFormat | None, body: dict[str, Any], config: dict[str, Any], losses: DroppedParams, *, same: bool
+    response_format: ResponseFormat | None,
+    body: dict[str, Any],
+    config: dict[str, Any],
+    losses: DroppedParams,
+    *,
+    same: bool,
 ) -> None:
-    if wanted is None:
+    if response_format is None:
         return
-    config["responseMimeType"] = "text/plain" if wanted.kind == "text" else "application/json"
-    if wanted.kind != "json_schema" or wanted.schema is None:
+    config["responseMimeType"] = "text/plain" if response_format.kind == "text" else "application/json"
+    if response_format.kind != "json_schema" or response_format.schema is None:
         return
-    schema = wanted.schema
+    schema = response_format.schema
     if not same:
         try:
-            schema, said = schemas.readable(schema)
-        except Inexpressible as why:
-            losses.add("response_format.schema", f"Gemini can't read it ({why}): the system prompt asks for it")
+            schema, moved = schemas.response_schema(schema)
+        except Inexpressible as reason:
+            losses.add(
+                "response_format.schema", f"Gemini can't enforce it ({reason}): the system prompt contains it instead"
+            )
             parts = body.get("systemInstruction", {}).get("parts", [])
             body["systemInstruction"] = {"parts": [*parts, {"text": JSON_BY_SCHEMA + _encode(schema).decode()}]}
             return
-        if said:
-            losses.add_soft("response_format.schema", "some of the schema is said in its description")
+        if moved:
+            losses.add_soft("response_format.schema", "a part of the schema was moved to its description")
     config["responseJsonSchema"] = schema
 
 
@@ -354,7 +361,7 @@ def _write_tools(request: ChatRequest, losses: DroppedParams, *, same: bool) -> 
             if tool.dialect == "gemini":
                 others.append(tool.value)
             else:
-                losses.add(f"tools[{index}]", f"a tool of {tool.dialect}'s own")
+                losses.add(f"tools[{index}]", f"only {tool.dialect} has this type of tool")
             continue
         wire: dict[str, Any] = {"name": tool.name}
         if tool.description:
@@ -362,9 +369,9 @@ def _write_tools(request: ChatRequest, losses: DroppedParams, *, same: bool) -> 
         if tool.parameters is not None and same:
             wire["parametersJsonSchema"] = tool.parameters
         elif tool.parameters is not None:
-            wire["parametersJsonSchema"], said = schemas.of_tool(tool.parameters, budget)
-            if said:
-                losses.add_soft(f"tools[{index}].parameters", "some of the schema is said in its description")
+            wire["parametersJsonSchema"], moved = schemas.tool_schema(tool.parameters, budget)
+            if moved:
+                losses.add_soft(f"tools[{index}].parameters", "a part of the schema was moved to its description")
         if tool.strict:
             losses.add_soft(f"tools[{index}].strict", "Gemini has no strict tools")
         if tool.extra:
@@ -378,12 +385,12 @@ def _write_tools(request: ChatRequest, losses: DroppedParams, *, same: bool) -> 
     return ([{"functionDeclarations": declarations}] if declarations else []) + others
 
 
-def _note_unsayable(request: ChatRequest, losses: DroppedParams) -> None:
+def _record_unsupported(request: ChatRequest, losses: DroppedParams) -> None:
     if request.betas:
-        losses.add_soft("anthropic-beta", "Anthropic's, and not sent to Gemini")
+        losses.add_soft("anthropic-beta", "only Anthropic has betas: not sent to Gemini")
     if request.parallel_tool_calls is False and request.tools:
-        losses.add("parallel_tool_calls", "Gemini decides by itself")
+        losses.add("parallel_tool_calls", "Gemini can't disable parallel tool calls")
     if request.metadata:
         losses.add("metadata", "Gemini has no metadata")
     if request.user:
-        losses.add("user", "Gemini takes no user id")
+        losses.add("user", "Gemini has no user id")

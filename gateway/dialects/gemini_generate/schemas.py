@@ -1,5 +1,5 @@
-"""Gemini's own schema, an OpenAPI subset with types in upper case, read as JSON schema; and what it takes of the
-latter.
+"""Converts Gemini's schema format (an OpenAPI subset with types in upper case) to JSON schema, and JSON schema to the
+subset that Gemini supports.
 """
 
 from __future__ import annotations
@@ -7,55 +7,55 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.dialects.gemini_generate.names import camel
-from gateway.dialects.schema_words import with_words
+from gateway.dialects.schema_descriptions import append_keywords
 from gateway.dialects.schemas import Budget, Inexpressible, MemoizedFit, SchemaSubset, narrow
-from gateway.dialects.tool_schemas import object_at_top
+from gateway.dialects.tool_schemas import to_object_schema
 
 _NUMBERS = ("minimum", "maximum", "minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
 
 
 def to_json_schema(schema: Any, depth: int = 0) -> Any:
-    """A JSON schema that says the same. What is JSON schema already passes as it is."""
+    """The equivalent JSON schema. JSON schema is returned unchanged."""
     if not isinstance(schema, dict) or depth > 64:
         return schema
-    found = dict(camel(schema))
-    kind = found.get("type")
+    converted = dict(camel(schema))
+    kind = converted.get("type")
     if kind == "TYPE_UNSPECIFIED":
-        del found["type"]
+        del converted["type"]
     elif isinstance(kind, str):
-        found["type"] = kind.lower()
-        if found.pop("nullable", False):
-            found["type"] = [found["type"], "null"]
-            if isinstance(found.get("enum"), list) and None not in found["enum"]:
-                found["enum"] = [*found["enum"], None]
+        converted["type"] = kind.lower()
+        if converted.pop("nullable", False):
+            converted["type"] = [converted["type"], "null"]
+            if isinstance(converted.get("enum"), list) and None not in converted["enum"]:
+                converted["enum"] = [*converted["enum"], None]
     for name in _NUMBERS:
         # Google writes 64-bit numbers as strings.
-        if isinstance(found.get(name), str) and found[name].lstrip("-").isdigit():
-            found[name] = int(found[name])
-    order = found.pop("propertyOrdering", None)
-    if isinstance(found.get("properties"), dict):
-        found["properties"] = {
-            key: to_json_schema(each, depth + 1) for key, each in _ordered(found["properties"], order)
+        if isinstance(converted.get(name), str) and converted[name].lstrip("-").isdigit():
+            converted[name] = int(converted[name])
+    order = converted.pop("propertyOrdering", None)
+    if isinstance(converted.get("properties"), dict):
+        converted["properties"] = {
+            key: to_json_schema(each, depth + 1) for key, each in _ordered(converted["properties"], order)
         }
     for key in ("items", "additionalProperties"):
-        if key in found:
-            found[key] = to_json_schema(found[key], depth + 1)
-    if isinstance(found.get("anyOf"), list):
-        found["anyOf"] = [to_json_schema(each, depth + 1) for each in found["anyOf"]]
-    return found
+        if key in converted:
+            converted[key] = to_json_schema(converted[key], depth + 1)
+    if isinstance(converted.get("anyOf"), list):
+        converted["anyOf"] = [to_json_schema(each, depth + 1) for each in converted["anyOf"]]
+    return converted
 
 
 def _ordered(properties: dict[str, Any], order: object) -> list[tuple[str, Any]]:
-    """The properties in Gemini's own order; in JSON schema the order in which they stand says the same."""
+    """The properties in the order of Gemini's `propertyOrdering`; JSON schema uses the order in the object."""
     names = [name for name in order if isinstance(name, str)] if isinstance(order, list) else []
     first = [name for name in dict.fromkeys(names) if name in properties]
     return [(name, properties[name]) for name in [*first, *(key for key in properties if key not in first)]]
 
 
-# What `responseJsonSchema` takes, as the vendor's reference lists it; the rest is not refused but left unread.
+# The keywords of `responseJsonSchema` in the vendor's reference; others are accepted but ignored.
 _SUBSET = SchemaSubset(
     keywords=frozenset({"minItems", "maxItems", "minimum", "maximum", "prefixItems", "propertyOrdering"}),
-    # Of strings and of numbers, as the vendor's guides list them; others are refused by some models.
+    # Formats of strings and numbers in the vendor's guides; some models reject others.
     formats=frozenset({"date-time", "date", "time", "float", "double", "int32", "int64", "enum"}),
     closed=False,
     const=False,
@@ -64,8 +64,9 @@ _SUBSET = SchemaSubset(
 
 
 @MemoizedFit
-def readable(schema: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
-    """A JSON schema of another dialect in keywords that Gemini reads, and whether a part of it is said in words only.
+def response_schema(schema: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
+    """Another dialect's JSON schema in keywords that Gemini supports, and whether a part was moved to descriptions.
+
 
     Raises `Inexpressible`.
     """
@@ -73,11 +74,11 @@ def readable(schema: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bo
 
 
 @MemoizedFit
-def of_tool(parameters: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
-    """The same for a function's parameters; all of them in words where Gemini could not read any."""
-    schema, said = object_at_top(parameters, budget)
+def tool_schema(parameters: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
+    """`response_schema` for a function's parameters. If Gemini can't express them, all are moved to the description."""
+    schema, moved = to_object_schema(parameters, budget)
     try:
-        found, more = readable(schema, budget)
+        converted, more = response_schema(schema, budget)
     except Inexpressible:
-        return with_words({"type": "object"}, {"schema": parameters}), True
-    return found, said or more
+        return append_keywords({"type": "object"}, {"schema": parameters}), True
+    return converted, moved or more

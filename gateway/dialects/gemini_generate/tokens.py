@@ -1,4 +1,4 @@
-"""`:countTokens`, read and answered."""
+"""Reads and answers `:countTokens`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def read_count_tokens(body: bytes, call: InboundCall) -> ChatRequest:
-    """Contents alone, or a whole request under `generateContentRequest`."""
+    """Reads contents alone, or a complete request under `generateContentRequest`."""
     source = camel(fields.read_json_object(body))
-    inside = fields.obj(source, "generateContentRequest")
-    return requests.read_object(inside if inside is not None else source, call)
+    inner = fields.obj(source, "generateContentRequest")
+    return requests.read_object(inner if inner is not None else source, call)
 
 
 def count_tokens_reply(count: int) -> bytes:
-    """The body of the answer."""
+    """Writes the response body."""
     return msgspec.json.encode({"totalTokens": count})

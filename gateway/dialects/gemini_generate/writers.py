@@ -1,4 +1,4 @@
-"""generateContent replies, written: streams of responses and whole ones."""
+"""Writes generateContent replies: streams of responses and buffered ones."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from contract.errors import GatehouseError
 from contract.messages import ChatRequest, DroppedParam
 from gateway.dialects import signatures
 from gateway.dialects.collect import CollectedCall
-from gateway.dialects.foreign import OmittedParts, kind_of, merge, note_for, pictures_of
+from gateway.dialects.foreign import OmittedParts, merge, message_images, omission_note, part_kind
 from gateway.dialects.gemini_generate import errors
-from gateway.dialects.gemini_generate.grounding import settle, write_grounding
+from gateway.dialects.gemini_generate.grounding import update_positions, write_grounding
 from gateway.dialects.gemini_generate.turns import is_object, read_arguments
 
 _encode = msgspec.json.Encoder().encode
@@ -33,123 +33,126 @@ _FINISH: dict[FinishReason, str] = {
 
 
 class _Candidate:
-    """One candidate: its pieces as parts, in their order. Tool calls come whole, so they wait for their end."""
+    """Writes one candidate's deltas as parts, in order. A tool call is one part, so it is held back until its end."""
 
-    __slots__ = ("_block", "_calls", "_cited", "_left_out", "_length", "_said", "_sent", "_silent", "_unsaid", "finish",
-                 "own")  # fmt: skip
+    __slots__ = (
+        "_block", "_calls", "_citations", "_is_empty", "_length", "_omitted", "_omitted_kinds", "_sent",
+        "_texts", "finish", "own",
+    )  # fmt: skip
 
-    def __init__(self, unsaid: OmittedParts) -> None:
-        self._unsaid = unsaid
+    def __init__(self, omitted: OmittedParts) -> None:
+        self._omitted = omitted
         self._calls: dict[int, CollectedCall] = {}
         self._sent: set[int] = set()
-        # The words so far, and where their last block begins.
-        self._said: list[str] = []
+        # The text so far, its length, and the start of its last block.
+        self._texts: list[str] = []
         self._length = 0
         self._block = 0
-        self._cited: list[tuple[Citation, int]] = []
-        self._left_out: list[str] = []
-        self._silent = True
+        self._citations: list[tuple[Citation, int]] = []
+        self._omitted_kinds: list[str] = []
+        self._is_empty = True
         self.finish: FinishReason = ""
         self.own: dict[str, Any] = {}
 
-    def take(self, choice: ChoiceDelta) -> list[dict[str, Any]]:
-        """The parts that are complete with this piece."""
+    def add(self, choice: ChoiceDelta) -> list[dict[str, Any]]:
+        """The parts that this delta completes."""
         parts: list[dict[str, Any]] = []
-        beside: dict[str, Any] = {}
+        part_fields: dict[str, Any] = {}
         if choice.own:
-            beside = choice.own.get(PART) or {}
+            part_fields = choice.own.get(PART) or {}
             self.own |= choice.own.get("gemini") or {}
         if choice.begins:
             self._block = self._length
-        ours = choice.signed_by in ("", "gemini")
+        is_own = choice.signed_by in ("", "gemini")
         signature = (
-            choice.signature if ours or not choice.signature else signatures.seal(choice.signature, choice.signed_by)
+            choice.signature if is_own or not choice.signature else signatures.seal(choice.signature, choice.signed_by)
         )
-        # Gemini signs words too: a signature without thoughts is theirs.
-        of_words = bool(signature) and choice.signed_by == "gemini" and not choice.reasoning
-        if choice.reasoning or (signature and not of_words):
-            parts.append({**beside, **_signed({"text": choice.reasoning, "thought": True}, signature)})
+        # Gemini also signs text: a signature without reasoning belongs to the text.
+        signs_text = bool(signature) and choice.signed_by == "gemini" and not choice.reasoning
+        if choice.reasoning or (signature and not signs_text):
+            parts.append({**part_fields, **_signed({"text": choice.reasoning, "thought": True}, signature)})
         if choice.redacted:
             parts.append(_signed({"text": "", "thought": True}, signatures.seal(choice.redacted, "redacted")))
-        if choice.text or of_words:
-            self._say(choice.text)
-            parts.append({**beside, **_signed({"text": choice.text}, signature if of_words else "")})
+        if choice.text or signs_text:
+            self._add_text(choice.text)
+            parts.append({**part_fields, **_signed({"text": choice.text}, signature if signs_text else "")})
         if choice.refusal:
-            self._say(choice.refusal)
+            self._add_text(choice.refusal)
             parts.append({"text": choice.refusal})
         if choice.extra:
             parts += self._parts_of(choice.extra)
-        self._cited += [
+        self._citations += [
             (each, self._block) for each in choice.citations if each.dialect != "gemini" and each.url + each.title
         ]
-        for piece in choice.tool_calls:
-            parts += self._take_call(piece)
+        for call in choice.tool_calls:
+            parts += self._add_call(call)
         self.finish = choice.finish or self.finish
         if parts or self._calls:
-            self._silent = False
+            self._is_empty = False
         return parts
 
-    def _take_call(self, piece: ToolCallDelta) -> list[dict[str, Any]]:
-        if piece.index in self._sent:
-            # It was complete, so this holds nothing but blanks.
+    def _add_call(self, delta: ToolCallDelta) -> list[dict[str, Any]]:
+        if delta.index in self._sent:
+            # The call was complete, so this is only whitespace.
             return []
         parts: list[dict[str, Any]] = []
-        call = self._calls.get(piece.index)
+        call = self._calls.get(delta.index)
         if call is None:
             parts = self._complete_calls()
-            call = self._calls[piece.index] = CollectedCall(piece.index)
-        call.take(piece)
+            call = self._calls[delta.index] = CollectedCall(delta.index)
+        call.add(delta)
         return parts
 
-    def _say(self, text: str) -> None:
-        self._said.append(text)
+    def _add_text(self, text: str) -> None:
+        self._texts.append(text)
         self._length += len(text)
 
     def _parts_of(self, extra: dict[str, Any]) -> list[dict[str, Any]]:
-        """Google's own parts, pictures of OpenAI's compatible servers, and what others can't be told."""
+        """Google's own parts and images from OpenAI-compatible servers; other content is omitted and recorded."""
         parts = list(extra.get("parts") or ())
         parts += [
             _signed({"inlineData": {"mimeType": each.kind, "data": each.data}}, each.signature)
-            for each in pictures_of(extra.get("images"))
+            for each in message_images(extra.get("images"))
         ]
         audio = extra.get("audio")
         if isinstance(audio, dict) and audio.get("transcript"):
-            self._unsaid.add("audio", "the sound has no media type")
+            self._omitted.add("audio", "the audio has no media type")
             parts.append({"text": str(audio["transcript"])})
         blocks = extra.get("content_blocks")
         for block in blocks if isinstance(blocks, list) else ():
-            self._left_out.append(kind_of(block))
-            self._unsaid.add(kind_of(block), "Gemini's answers have no such part")
+            self._omitted_kinds.append(part_kind(block))
+            self._omitted.add(part_kind(block), "Gemini has no such part")
         return parts
 
     def metadata(self, choice: ChoiceDelta) -> dict[str, Any]:
-        """What stands beside the content: Google's own metadata, with the places that its words have now."""
+        """The fields besides the content: Google's own metadata, with the current positions of its segments."""
         extra = choice.extra or {}
-        found = {key: value for key, value in extra.items() if key.endswith("Metadata") or key == "gatehouse"}
-        if isinstance(found.get("groundingMetadata"), dict):
-            found["groundingMetadata"] = settle(found["groundingMetadata"], "".join(self._said))
+        fields = {key: value for key, value in extra.items() if key.endswith("Metadata") or key == "gatehouse"}
+        if isinstance(fields.get("groundingMetadata"), dict):
+            fields["groundingMetadata"] = update_positions(fields["groundingMetadata"], "".join(self._texts))
         if choice.logprobs:
-            found["logprobsResult"] = _write_logprobs(choice.logprobs)
-        return found
+            fields["logprobsResult"] = _write_logprobs(choice.logprobs)
+        return fields
 
     def last(self) -> dict[str, Any]:
-        """What stands beside the content at the end: the reason, other vendors' sources, and fields of Google's own."""
-        found: dict[str, Any] = {"finishReason": _FINISH.get(self.finish, "STOP"), **self.own}
-        if self._cited:
-            found["groundingMetadata"] = write_grounding(self._cited, "".join(self._said))
-        return found
+        """The fields besides the content at the end: finish reason, other vendors' citations, Google's own fields."""
+        fields: dict[str, Any] = {"finishReason": _FINISH.get(self.finish, "STOP"), **self.own}
+        if self._citations:
+            fields["groundingMetadata"] = write_grounding(self._citations, "".join(self._texts))
+        return fields
 
     def rest(self) -> list[dict[str, Any]]:
-        """The tool calls that are left at the end; words in the place of an answer that would hold nothing."""
+        """The remaining tool calls at the end; or a note, if the response would be empty."""
         parts = [_write_call(self._calls[index]) for index in sorted(self._calls)]
         self._calls = {}
-        if self._silent and self._left_out and not parts:
-            parts = [{"text": note_for(self._left_out)}]
+        if self._is_empty and self._omitted_kinds and not parts:
+            parts = [{"text": omission_note(self._omitted_kinds)}]
         return parts
 
     def _complete_calls(self) -> list[dict[str, Any]]:
-        """The first calls, by index, whose arguments are an object's whole JSON: nothing can follow them. The pieces of
-        several calls may come interleaved, so that another call's beginning alone says nothing.
+        """The first calls, by index, whose arguments are complete JSON objects.
+
+        Deltas of several calls may be interleaved, so the start of another call does not mean that a call is complete.
         """
         parts: list[dict[str, Any]] = []
         for index in sorted(self._calls):
@@ -171,10 +174,10 @@ def _signed(part: dict[str, Any], signature: str) -> dict[str, Any]:
 
 
 class StreamWriter:
-    """`data:` frames; nothing marks the end but the finish reasons."""
+    """Writes `data:` frames; only finish reasons mark the end."""
 
     content_type = "text/event-stream"
-    __slots__ = ("_candidates", "_ended", "_held", "_id", "_model", "_own", "_raw", "_unsaid", "_usage")
+    __slots__ = ("_candidates", "_ended", "_held", "_id", "_model", "_omitted", "_own", "_raw", "_usage")
 
     def __init__(self, request: ChatRequest, reply_id: str, *, raw: bool) -> None:
         self._id = reply_id
@@ -183,18 +186,18 @@ class StreamWriter:
         self._candidates: dict[int, _Candidate] = {}
         self._usage: Usage | None = None
         self._own: dict[str, Any] = {}
-        self._unsaid = OmittedParts()
-        # Raw responses with a finish reason, and what follows them: the reply may still break off.
+        self._omitted = OmittedParts()
+        # Raw responses with a finish reason, and later ones: held back, because the reply may still fail.
         self._held: list[bytes] = []
         self._ended: set[int] = set()
 
     @property
     def losses(self) -> list[DroppedParam]:
         """See `ReplyWriter.losses`."""
-        return self._unsaid.losses
+        return self._omitted.losses
 
     def opening(self, delta: Delta) -> bytes:
-        """The SDK takes every frame for a response, so there is none that says nothing."""
+        """Empty: the SDK treats every frame as a response."""
         return b""
 
     def feed(self, deltas: list[Delta]) -> bytes:
@@ -202,21 +205,21 @@ class StreamWriter:
         return b"".join([b"data: %b\r\n\r\n" % element for element in self.elements(deltas)])
 
     def elements(self, deltas: list[Delta]) -> list[bytes]:
-        """The responses that can be sent now, each as JSON. A delta without its raw bytes was changed on its way."""
+        """The responses that can be sent now, each as JSON. A delta without raw bytes was changed by the gateway."""
         if not self._raw:
             return [_encode(each) for each in self.responses(deltas)]
-        found: list[bytes] = []
+        encoded: list[bytes] = []
         for delta in deltas:
             if not delta.raw:
-                found += [_encode(each) for each in self.responses([delta])]
+                encoded += [_encode(each) for each in self.responses([delta])]
             elif self._ends(delta):
                 self._held.append(delta.raw)
             else:
-                found.append(delta.raw)
-        return found
+                encoded.append(delta.raw)
+        return encoded
 
     def _ends(self, delta: Delta) -> bool:
-        """Whether it holds a finish reason, or belongs behind one."""
+        """Whether the delta has a finish reason, or comes after one."""
         for choice in delta.choices:
             if choice.finish:
                 self._ended.add(choice.index)
@@ -225,8 +228,8 @@ class StreamWriter:
         return not delta.choices or any(choice.index in self._ended for choice in delta.choices)
 
     def responses(self, deltas: list[Delta]) -> list[dict[str, Any]]:
-        """What can be said now. Finish reasons wait for the end, where the usage and the last tool calls are known."""
-        found = []
+        """The responses for these deltas. Finish reasons are held back until usage and all tool calls are known."""
+        responses = []
         for delta in deltas:
             self._id = delta.id or self._id
             self._model = delta.model or self._model
@@ -236,27 +239,27 @@ class StreamWriter:
             for choice in delta.choices:
                 candidate = self._candidates.get(choice.index)
                 if candidate is None:
-                    candidate = self._candidates[choice.index] = _Candidate(self._unsaid)
-                wire = _write_candidate(choice.index, candidate.take(choice))
+                    candidate = self._candidates[choice.index] = _Candidate(self._omitted)
+                wire = _write_candidate(choice.index, candidate.add(choice))
                 wire |= candidate.metadata(choice)
                 if len(wire) > 2 or wire["content"]["parts"]:
-                    found.append(self._response([wire]))
-        return found
+                    responses.append(self._response([wire]))
+        return responses
 
     def last_elements(self) -> list[bytes]:
-        """The end, as `elements`: the provider's own, and what was changed on its way."""
+        """The end, as in `elements`: the provider's raw responses, and a generated one if deltas were changed."""
         if not self._raw:
             return [_encode(self.last())]
         ended = any(candidate.finish for candidate in self._candidates.values())
         return [*self._held, *([_encode(self.last())] if ended else [])]
 
     def last(self) -> dict[str, Any]:
-        """The finish reasons, with the tool calls that are left and the usage."""
+        """The last response: finish reasons, remaining tool calls, and usage."""
         wires = []
         for index in sorted(self._candidates):
             candidate = self._candidates[index]
-            # The SDK's chats take a response without parts for an invalid one.
-            wires.append(_write_candidate(index, candidate.rest() or [_NO_WORDS]) | candidate.last())
+            # The SDK's chats treat a response without parts as invalid.
+            wires.append(_write_candidate(index, candidate.rest() or [_EMPTY_PART]) | candidate.last())
         counts = self._own.pop("usage", {})
         response = {**self._own, **self._response(wires)}
         if self._usage is not None:
@@ -276,14 +279,14 @@ class StreamWriter:
 
 
 class ArrayWriter:
-    """The same responses as a JSON array, one element as each comes."""
+    """Writes the responses as a JSON array, element by element."""
 
     content_type = "application/json"
-    __slots__ = ("_begun", "_writer")
+    __slots__ = ("_started", "_writer")
 
     def __init__(self, writer: StreamWriter) -> None:
         self._writer = writer
-        self._begun = False
+        self._started = False
 
     @property
     def losses(self) -> list[DroppedParam]:
@@ -291,7 +294,7 @@ class ArrayWriter:
         return self._writer.losses
 
     def opening(self, delta: Delta) -> bytes:
-        """There is no element that says nothing either."""
+        """Empty, as in `StreamWriter`."""
         return b""
 
     def feed(self, deltas: list[Delta]) -> bytes:
@@ -300,22 +303,22 @@ class ArrayWriter:
 
     def finish(self) -> bytes:
         """See `ReplyWriter.finish`."""
-        return self._elements(self._writer.last_elements()) + (b"]" if self._begun else b"[]")
+        return self._elements(self._writer.last_elements()) + (b"]" if self._started else b"[]")
 
     def fail(self, error: GatehouseError, request_id: str) -> bytes:
-        """The error as the last element; the array is closed, for else it could not be read."""
+        """The error as the last element; the array is closed so that it can be parsed."""
         return self._elements([errors.write(error)]) + b"]"
 
     def _elements(self, elements: list[bytes]) -> bytes:
         written = b""
         for element in elements:
-            written += (b",\r\n" if self._begun else b"[") + element
-            self._begun = True
+            written += (b",\r\n" if self._started else b"[") + element
+            self._started = True
         return written
 
 
-class WholeWriter:
-    """One response."""
+class BufferedWriter:
+    """Writes one buffered response."""
 
     content_type = "application/json; charset=UTF-8"
     __slots__ = ("_deltas", "_raw", "_stream")
@@ -331,35 +334,35 @@ class WholeWriter:
         return self._stream.losses
 
     def opening(self, delta: Delta) -> bytes:
-        """A whole answer has none."""
+        """A buffered response has no opening."""
         return b""
 
     def feed(self, deltas: list[Delta]) -> bytes:
-        """Collects."""
+        """Collects without output."""
         self._deltas += deltas
         return b""
 
     def finish(self) -> bytes:
-        """The body: the provider's own if nothing touched it."""
+        """The body; the provider's bytes if nothing changed them."""
         deltas = self._deltas
         if self._raw and len(deltas) == 1 and deltas[0].raw:
             return deltas[0].raw
-        pieces = self._stream.responses(deltas)
+        responses = self._stream.responses(deltas)
         response = self._stream.last()
         joined = {wire["index"]: _Joined() for wire in response["candidates"]}
-        for piece in [*pieces, response]:
-            for wire in piece["candidates"]:
-                joined[wire["index"]].take(wire)
-        response["candidates"] = [each.whole() for each in joined.values()]
+        for each in [*responses, response]:
+            for wire in each["candidates"]:
+                joined[wire["index"]].add(wire)
+        response["candidates"] = [candidate.candidate() for candidate in joined.values()]
         return _encode(response)
 
     def fail(self, error: GatehouseError, request_id: str) -> bytes:
-        """A whole answer that fails is an error body."""
+        """The error body of a buffered response."""
         return errors.write(error)
 
 
 class _Joined:
-    """One candidate put together from its pieces: neighbours of plain text, or of thoughts, become one part."""
+    """Joins the responses of one candidate: adjacent text, or adjacent reasoning, becomes one part."""
 
     __slots__ = ("_kind", "_parts", "_texts", "_wire")
 
@@ -369,23 +372,23 @@ class _Joined:
         self._kind: tuple[str, ...] = ()
         self._wire: dict[str, Any] = {}
 
-    def take(self, wire: dict[str, Any]) -> None:
-        """Adds a piece. Log probabilities are joined, other values replaced."""
+    def add(self, wire: dict[str, Any]) -> None:
+        """Adds a response's candidate. Log probabilities are joined, other values replaced."""
         for part in wire["content"]["parts"]:
-            self._take_part(part)
+            self._add_part(part)
         before = self._wire.get("logprobsResult")
         self._wire |= wire
         if before and "logprobsResult" in wire:
             self._wire["logprobsResult"] = {key: before[key] + value for key, value in wire["logprobsResult"].items()}
         self._wire["content"] = {"role": "model", "parts": self._parts}
 
-    def whole(self) -> dict[str, Any]:
-        """The candidate."""
+    def candidate(self) -> dict[str, Any]:
+        """The joined candidate."""
         self._join_texts()
         return self._wire
 
-    def _take_part(self, part: dict[str, Any]) -> None:
-        if part == _NO_WORDS and self._parts:
+    def _add_part(self, part: dict[str, Any]) -> None:
+        if part == _EMPTY_PART and self._parts:
             return
         kind = tuple(part)
         if kind in _JOINABLE and kind == self._kind:
@@ -401,7 +404,7 @@ class _Joined:
             self._parts[-1]["text"] = "".join(self._texts)
 
 
-_NO_WORDS = {"text": ""}
+_EMPTY_PART = {"text": ""}
 _JOINABLE = (("text",), ("text", "thought"))
 
 
@@ -421,16 +424,16 @@ def _write_token(token: TokenLogprob) -> dict[str, Any]:
 
 
 def write_usage(usage: Usage) -> dict[str, Any]:
-    """`usageMetadata`: here the thoughts are counted beside the answer."""
-    found: dict[str, Any] = {
+    """`usageMetadata`; here reasoning tokens are counted separately from output tokens."""
+    counts: dict[str, Any] = {
         "promptTokenCount": usage.input,
         "candidatesTokenCount": max(0, usage.output - usage.reasoning),
         "totalTokenCount": usage.input + usage.output,
     }
     if usage.reasoning:
-        found["thoughtsTokenCount"] = usage.reasoning
+        counts["thoughtsTokenCount"] = usage.reasoning
     if usage.cache_read:
-        found["cachedContentTokenCount"] = usage.cache_read
+        counts["cachedContentTokenCount"] = usage.cache_read
     if usage.cost:
-        found["costUsd"] = usage.cost
-    return found
+        counts["costUsd"] = usage.cost
+    return counts

@@ -1,4 +1,4 @@
-"""OpenAI Chat Completions, and every server that speaks it."""
+"""OpenAI Chat Completions, and compatible servers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contract.dialect import Dialect
 from contract.endpoint import Endpoint
 from gateway.dialects.openai_chat import errors, requests
 from gateway.dialects.openai_chat.embeddings import OpenAIEmbeddings
-from gateway.dialects.openai_chat.readers import StreamReader, WholeReader
-from gateway.dialects.openai_chat.writers import StreamWriter, WholeWriter
+from gateway.dialects.openai_chat.readers import BufferedReader, StreamReader
+from gateway.dialects.openai_chat.writers import BufferedWriter, StreamWriter
 
 if TYPE_CHECKING:
     from contract.dialect import InboundCall, ReplyReader, ReplyWriter, WireOptions, WireRequest
@@ -41,13 +41,13 @@ class OpenAIChat(Dialect):
 
     def reply_reader(self, *, stream: bool) -> ReplyReader:
         """See `Dialect.reply_reader`."""
-        return StreamReader() if stream else WholeReader()
+        return StreamReader() if stream else BufferedReader()
 
     def reply_writer(self, request: ChatRequest, *, reply_id: str, raw: bool, opened: bool = False) -> ReplyWriter:
         """See `Dialect.reply_writer`."""
         if request.stream:
             return StreamWriter(request, reply_id, raw=raw, opened=opened)
-        return WholeWriter(request, reply_id, raw=raw)
+        return BufferedWriter(request, reply_id, raw=raw)
 
     def read_error(self, status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
         """See `Dialect.read_error`."""

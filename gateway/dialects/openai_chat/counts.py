@@ -1,4 +1,4 @@
-"""What OpenAI's replies count, in its words and those of servers that speak its dialect: tokens, and how likely."""
+"""Reads token usage and log probabilities of OpenAI and compatible servers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Usage(msgspec.Struct, gc=False):
     completion_tokens_details: _CompletionDetails | None = None
     prompt_cache_hit_tokens: int | None = None  # DeepSeek: api-docs.deepseek.com/api/create-chat-completion
     cached_tokens: int | None = None  # Moonshot: platform.kimi.ai/docs/api/chat
-    cache_read_input_tokens: int | None = None  # LiteLLM, and others that pass Anthropic's own words on
+    cache_read_input_tokens: int | None = None  # LiteLLM, and others that pass on Anthropic's fields
     cache_creation_input_tokens: int | None = None
 
 
@@ -37,17 +37,17 @@ _decode_usage = msgspec.json.Decoder(_Usage).decode
 
 
 def read_usage(usage: msgspec.Raw) -> Usage:
-    """Raises `msgspec.ValidationError`."""
+    """Reads the usage. Raises `msgspec.ValidationError`."""
     return _read_usage(_decode_usage(usage))
 
 
 def convert_usage(usage: dict[str, Any]) -> Usage:
-    """The same of what is decoded already, with numbers that are strings."""
+    """Reads decoded usage, in which numbers may be strings."""
     return _read_usage(msgspec.convert(usage, _Usage, strict=False))
 
 
 def read_logprobs(logprobs: dict[str, Any]) -> tuple[TokenLogprob, ...]:
-    """The `logprobs` of a choice."""
+    """Reads the `logprobs` of a choice."""
     tokens = logprobs.get("content")
     if not isinstance(tokens, list):
         return ()
@@ -65,11 +65,11 @@ def _read_token(token: dict[str, Any]) -> TokenLogprob:
 
 
 def _read_usage(usage: _Usage) -> Usage:
-    """OpenAI's own words come first where a server says the same in several ways."""
+    """Reads the usage. OpenAI's fields have priority if a server repeats a count in several fields."""
     prompt = usage.prompt_tokens_details or _NO_PROMPT
     completion = usage.completion_tokens_details or _NO_COMPLETION
-    asked, answered = usage.prompt_tokens or 0, usage.completion_tokens or 0
-    thought = completion.reasoning_tokens or 0
+    input_tokens, output_tokens = usage.prompt_tokens or 0, usage.completion_tokens or 0
+    reasoning = completion.reasoning_tokens or 0
     read = (
         prompt.cached_tokens
         or usage.prompt_cache_hit_tokens
@@ -78,21 +78,21 @@ def _read_usage(usage: _Usage) -> Usage:
         or 0
     )
     written = prompt.cache_write_tokens or prompt.cache_creation_input_tokens or usage.cache_creation_input_tokens or 0
-    beside = (usage.total_tokens or 0) - asked - answered
-    if beside > 0:
-        if beside == read + written:
-            # A server that counts as Anthropic does: the prompt without what was kept of it.
-            asked += beside
+    uncounted = (usage.total_tokens or 0) - input_tokens - output_tokens
+    if uncounted > 0:
+        if uncounted == read + written:
+            # The server counts like Anthropic: the prompt tokens exclude cached ones.
+            input_tokens += uncounted
         else:
-            # xAI and Google count thoughts beside the answer, and bill them; Google does not even say how many.
-            answered += beside
-            thought = max(thought, beside)
+            # xAI and Google count and bill reasoning separately from the output; Google omits its count.
+            output_tokens += uncounted
+            reasoning = max(reasoning, uncounted)
     return Usage(
-        input=asked,
-        output=answered,
+        input=input_tokens,
+        output=output_tokens,
         cache_read=read,
         cache_write=written,
-        reasoning=thought,
+        reasoning=reasoning,
         audio_input=prompt.audio_tokens or 0,
         audio_output=completion.audio_tokens or 0,
     )

@@ -1,4 +1,4 @@
-"""OpenAI's embeddings, read and written on both sides."""
+"""Reads and writes OpenAI's embeddings on both sides."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Vector(msgspec.Struct):
 
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
-    total_tokens: int | None = None  # all that Voyage says
+    total_tokens: int | None = None  # Voyage's only count
 
 
 class _Reply(msgspec.Struct):
@@ -45,11 +45,11 @@ class OpenAIEmbeddings:
     name = "openai"
 
     def __init__(self, model: str = "") -> None:
-        """`model` stands in the path, and holds (Azure's deployments)."""
+        """`model` is the model in the path (Azure's deployments), which has priority over the body."""
         self._model = model
 
     def read_request(self, body: bytes) -> EmbeddingRequest:
-        """Raises `InvalidRequest` naming the field."""
+        """Reads a request. Raises `InvalidRequest` that names the field."""
         source = fields.read_json_object(body)
         encoding = fields.text(source, "encoding_format") or "float"
         if encoding not in ("float", "base64"):
@@ -67,7 +67,7 @@ class OpenAIEmbeddings:
         )
 
     def write_reply(self, request: EmbeddingRequest, answer: Embeddings) -> bytes:
-        """The body for the caller."""
+        """Writes the response body."""
         data = [
             {"object": "embedding", "index": index, "embedding": _base64(vector) if request.base64 else vector}
             for index, vector in enumerate(answer.vectors)
@@ -76,7 +76,7 @@ class OpenAIEmbeddings:
         return _encode({"object": "list", "data": data, "model": answer.model or request.model, "usage": usage})
 
     def write_embed_request(self, request: EmbeddingRequest, options: WireOptions) -> WireRequest:
-        """For a provider. Vectors come as numbers where nothing is asked: some servers refuse either word for it."""
+        """Writes the provider's request. Without `encoding_format`, which some servers reject, vectors are numbers."""
         losses = DroppedParams(options.unsupported)
         body: dict[str, Any] = {"model": options.model, "input": request.tokens or request.texts}
         if request.dimensions is not None:
@@ -91,22 +91,22 @@ class OpenAIEmbeddings:
         return WireRequest("/embeddings", _encode(body), losses=losses.all())
 
     def read_embed_reply(self, body: bytes) -> Embeddings:
-        """From a provider. Raises `MalformedReply`."""
+        """Reads the provider's reply. Raises `MalformedReply`."""
         try:
             reply = _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise MalformedReply("The provider's answer is not a list of embeddings") from None
+            raise MalformedReply("The provider's response is not a list of embeddings") from None
         vectors = [_floats(item.embedding) for item in sorted(reply.data, key=lambda item: item.index)]
         usage = reply.usage or _Usage()
         return Embeddings(vectors, reply.model, usage.prompt_tokens or usage.total_tokens or 0)
 
     def write_error(self, error: GatehouseError, request_id: str) -> bytes:
-        """The body of an error answer."""
+        """The body of an error response."""
         return errors.write(error)
 
 
-# As the vendor has it.
-MOST_INPUTS = 2048
+# The vendor's limit.
+MAX_INPUTS = 2048
 
 
 def _read_input(source: dict[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
@@ -114,18 +114,18 @@ def _read_input(source: dict[str, Any]) -> tuple[tuple[str, ...], tuple[tuple[in
     if type(value) is str:
         return (value,), ()
     if type(value) is not list:
-        raise fields.missing("input") if value is None else fields.wrong("input", _INPUT, value)
+        raise fields.missing("input") if value is None else fields.wrong_type("input", _INPUT, value)
     if not value:
         raise InvalidRequest("'input' must not be empty", param="input")
     if all(type(item) is int for item in value):
-        return (), (tuple(fields.few(value, "input", fields.MOST_NUMBERS)),)
-    fields.few(value, "input", MOST_INPUTS)
+        return (), (tuple(fields.check_count(value, "input", fields.MAX_NUMBERS)),)
+    fields.check_count(value, "input", MAX_INPUTS)
     if all(type(item) is str for item in value):
         return tuple(value), ()
     if all(type(item) is list and all(type(token) is int for token in item) for item in value):
-        if (size := sum([len(item) for item in value])) > fields.MOST_NUMBERS:
-            most = fields.MOST_NUMBERS
-            raise InvalidRequest(f"'input' holds {size} tokens, and at most {most} are taken", param="input")
+        if (size := sum([len(item) for item in value])) > fields.MAX_NUMBERS:
+            limit = fields.MAX_NUMBERS
+            raise InvalidRequest(f"'input' contains {size} tokens; at most {limit} are accepted", param="input")
         return (), tuple([tuple(item) for item in value])
     raise InvalidRequest(f"'input' must be {_INPUT}", param="input")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.dialects.failures import read_body, said, upstream_failure, words_within
+from gateway.dialects.failures import as_text, find_message, read_body, upstream_failure
 
 if TYPE_CHECKING:
     from contract.errors import GatehouseError, UpstreamError
@@ -25,34 +25,34 @@ _TYPES = {
 
 
 def read(status: int, headers: dict[str, str], body: bytes) -> UpstreamError:
-    """A provider's error answer. Bodies that are not JSON are fine: the status speaks."""
+    """Reads a provider's error response. If the body is not JSON, the status decides."""
     value, page = read_body(body)
     if page:
         return upstream_failure(status, "", "", headers, page=True)
-    return from_object(status, headers, within(value))
+    return from_object(status, headers, error_object(value))
 
 
-def within(value: object) -> object:
-    """The error object in a body or an event: what its `error` says, with the codes beside it; else all of it."""
+def error_object(value: object) -> object:
+    """The error object in a body or an event: its `error`, with codes next to it; else the complete value."""
     if not isinstance(value, dict):
         return value
     inner = value.get("error")
     if isinstance(inner, dict):
         return inner
     if isinstance(inner, str) and inner:
-        # xAI and TGI have a text there, with a code beside it, and Scaleway a message.
-        message = f"{inner}: {said(value['message'])}" if value.get("message") else inner
+        # At xAI and TGI it is a string with a code next to it, at Scaleway with a message.
+        message = f"{inner}: {as_text(value['message'])}" if value.get("message") else inner
         return {"message": message, "code": value.get("code"), "type": value.get("error_type") or value.get("type")}
     return value
 
 
 def from_object(status: int, headers: dict[str, str], error: object) -> UpstreamError:
-    """The same from the error object itself, as it also comes inside a stream or a 200 (status 0: none is known)."""
+    """Reads an error object, also from a stream or a response of status 200 (status 0: unknown)."""
     if not isinstance(error, dict):
-        return upstream_failure(status, said(error), "", headers)
+        return upstream_failure(status, as_text(error), "", headers)
     fields: dict[str, Any] = error
-    message = words_within(fields)
-    code = " ".join(said(fields.get(key)) for key in ("code", "type", "status", "Code"))
+    message = find_message(fields)
+    code = " ".join(as_text(fields.get(key)) for key in ("code", "type", "status", "Code"))
     for key in ("innererror", "metadata"):
         inner = fields.get(key)
         if isinstance(inner, dict):
@@ -62,21 +62,22 @@ def from_object(status: int, headers: dict[str, str], error: object) -> Upstream
 
 
 def _read_inner(inner: dict[str, Any], message: str, code: str) -> tuple[str, str]:
-    """What Azure's `innererror` and OpenRouter's `metadata` add: there the words of the provider behind it stand."""
-    code += f" {said(inner.get('code'))}"
+    """Adds Azure's `innererror` and OpenRouter's `metadata`, which contains the original provider's error."""
+    code += f" {as_text(inner.get('code'))}"
     if inner.get("flagged_input"):
         code += " content_filter"
     raw = inner.get("raw")
     if isinstance(raw, str) and raw:
         value, page = read_body(raw.encode())
-        told = within(value)
-        message = "" if page else words_within(told) or message
-        code += " ".join(["", *[said(told.get(key)) for key in ("code", "type")]]) if isinstance(told, dict) else ""
+        error = error_object(value)
+        message = "" if page else find_message(error) or message
+        if isinstance(error, dict):
+            code += " ".join(["", *[as_text(error.get(key)) for key in ("code", "type")]])
     return message, code
 
 
 def status_of(error: object) -> int:
-    """The HTTP status that an error inside a 200 or a stream stands for: its numeric code, or by its type; else 0."""
+    """The HTTP status of an error in a stream or a response of status 200: its numeric code, or by type; else 0."""
     if not isinstance(error, dict):
         return 0
     for key in ("code", "status", "status_code"):
@@ -86,14 +87,14 @@ def status_of(error: object) -> int:
             continue
         if 400 <= status < 600:
             return status
-    words = f"{error.get('type') or ''} {error.get('code') or ''}".lower()
-    for word, status in _STATUS_WORDS:
-        if word in words:
+    codes = f"{error.get('type') or ''} {error.get('code') or ''}".lower()
+    for code, status in _STATUS_OF_CODE:
+        if code in codes:
             return status
     return 0
 
 
-_STATUS_WORDS = (
+_STATUS_OF_CODE = (
     ("rate_limit", 429),
     ("overloaded", 503),
     ("unavailable", 503),
@@ -110,12 +111,12 @@ _STATUS_WORDS = (
 
 
 def write(error: GatehouseError) -> bytes:
-    """The body of an error answer."""
+    """The body of an error response."""
     return msgspec.json.encode({"error": to_object(error)})
 
 
 def to_object(error: GatehouseError) -> dict[str, str | None]:
-    """The error object."""
+    """The error as an object."""
     return {
         "message": error.message,
         "type": _TYPES.get(error.http_status, "server_error"),

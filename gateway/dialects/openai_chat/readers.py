@@ -1,7 +1,7 @@
-"""Chat Completions replies, read: streams of chunks and whole completions.
+"""Reads Chat Completions replies: streams of chunks and buffered completions.
 
-The common chunk is decoded straight into structs, at about a microsecond. A delta with any field that they don't
-know takes the general way, so that nothing of it is lost.
+The most common chunk is decoded directly into structs, in about a microsecond. A delta with an unknown field is decoded
+generically, so that no field is lost.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta, Usa
 from contract.errors import IncompleteReply, MalformedReply, UpstreamError
 from contract.service_tier import tier_name
 from gateway.dialects import fields, google, signatures
+from gateway.dialects.buffered_body import BufferedBody
 from gateway.dialects.endings import finish_of
-from gateway.dialects.failures import read_body, said, words_within
+from gateway.dialects.failures import as_text, find_message, read_body
 from gateway.dialects.openai_chat import errors
-from gateway.dialects.openai_chat.annotations import quote_words, read_annotation
-from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers, settle_calls
+from gateway.dialects.openai_chat.annotations import add_quotes, read_annotation
+from gateway.dialects.openai_chat.calls import UNNUMBERED, CallNumbers, number_tool_calls
 from gateway.dialects.openai_chat.counts import convert_usage, read_logprobs, read_usage
 from gateway.dialects.openai_chat.parts import flatten, has_parts
-from gateway.dialects.openai_chat.surrogates import SurrogateJoiner, read_with_halves, without_halves
-from gateway.dialects.quotes import MOST_QUOTES
+from gateway.dialects.openai_chat.surrogates import SurrogateJoiner, read_with_surrogates, replace_surrogates
+from gateway.dialects.quotes import MAX_QUOTES
 from gateway.dialects.sse import SseParser
-from gateway.dialects.whole import WholeBody
 
-# Not `Raw | None`: of such a union msgspec takes nothing but null.
+# Not `Raw | None`: msgspec accepts only null for such a union.
 _NULL = msgspec.Raw(b"null")
 
 
@@ -66,7 +66,7 @@ class _Choice(msgspec.Struct, forbid_unknown_fields=True):
     finish_reason: str | None = None
     logprobs: dict[str, Any] | None = None
     usage: msgspec.Raw = _NULL  # where Moonshot's streams have it
-    # Of Azure, vLLM, SGLang and OpenRouter, which say them often.
+    # Frequent fields of Azure, vLLM, SGLang and OpenRouter.
     content_filter_results: Any = None
     stop_reason: Any = None
     matched_stop: Any = None
@@ -84,7 +84,7 @@ class _Chunk(msgspec.Struct, forbid_unknown_fields=True):
     service_tier: Any = None
     system_fingerprint: Any = None
     provider: Any = None
-    obfuscation: Any = None  # padding, which nobody needs
+    obfuscation: Any = None  # padding, which is dropped
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
@@ -105,18 +105,18 @@ class StreamReader:
     """Reads `data:` events up to `[DONE]`."""
 
     __slots__ = (
-        "_begun", "_calls", "_finished", "_letters", "_parser", "_quotes", "_said", "_seen", "_usage", "done",
+        "_calls", "_finished", "_parser", "_quotes", "_seen", "_started", "_surrogates", "_texts", "_usage", "done",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._parser = SseParser()
         self._calls: dict[int, CallNumbers] = {}
         self._usage: Usage | None = None
-        self._letters = SurrogateJoiner()
-        # The words so far, by choice, which annotations point into.
-        self._said: dict[int, list[str]] = {}
+        self._surrogates = SurrogateJoiner()
+        # The text so far, by choice, which annotations refer to.
+        self._texts: dict[int, list[str]] = {}
         self._quotes = 0
-        self._begun = False
+        self._started = False
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self.done = False
@@ -126,10 +126,10 @@ class StreamReader:
         return self._read(self._parser.feed(data))
 
     def finish(self) -> list[Delta]:
-        """See `ReplyReader.finish`. Some servers send no `[DONE]`: a finish reason for every choice ends it too."""
+        """See `ReplyReader.finish`. Without `[DONE]`, finish reasons for all choices also end the stream."""
         deltas = self._read(self._parser.finish())
         if self._seen != self._finished or not (self.done or self._seen):
-            raise IncompleteReply("The provider's answer stopped before its end")
+            raise IncompleteReply("The provider's response ended early")
         return deltas
 
     def unread(self) -> str | None:
@@ -154,10 +154,10 @@ class StreamReader:
                 break
             if name == "error":
                 raise _error_event(data)
-            # Data of several lines is JSON all the same, but a frame of ours has one line.
-            delta = read_completion(data if b"\n" not in data else data.replace(b"\n", b" "), begun=self._begun)
-            self._begun = True
-            delta = self._letters.join(delta)
+            # Multi-line data is valid JSON, but the gateway's frames have a single line.
+            delta = read_completion(data if b"\n" not in data else data.replace(b"\n", b" "), started=self._started)
+            self._started = True
+            delta = self._surrogates.join(delta)
             if delta.usage is not None:
                 self._usage = delta.usage.after(self._usage)
                 if self._usage != delta.usage:
@@ -165,61 +165,61 @@ class StreamReader:
             for choice in delta.choices:
                 self._seen.add(choice.index)
                 if choice.text:
-                    self._said.setdefault(choice.index, []).append(choice.text)
+                    self._texts.setdefault(choice.index, []).append(choice.text)
                 if choice.finish:
                     self._finished.add(choice.index)
                 if choice.tool_calls:
-                    delta = settle_calls(delta, self._calls, streams=True)
-                if choice.citations and self._quotes < MOST_QUOTES:
+                    delta = number_tool_calls(delta, self._calls, streams=True)
+                if choice.citations and self._quotes < MAX_QUOTES:
                     self._quotes += len(choice.citations)
-                    delta = quote_words(delta, self._said)
+                    delta = add_quotes(delta, self._texts)
             deltas.append(delta)
 
 
-class WholeReader(WholeBody):
-    """Reads one JSON body."""
+class BufferedReader(BufferedBody):
+    """Reads one buffered completion."""
 
     __slots__ = ()
 
     def finish(self) -> list[Delta]:
-        """The one delta."""
+        """Returns the one delta."""
         delta = read_completion(self.body())
         if not delta.raw:
             delta = SurrogateJoiner().join(delta)
         if not delta.choices:
-            raise MalformedReply("The provider's answer has no choices")
+            raise MalformedReply("The provider's response has no choices")
         if {each.index for each in delta.choices} != {each.index for each in delta.choices if each.finish}:
-            raise IncompleteReply("The provider's answer has no finish reason")
+            raise IncompleteReply("The provider's response has no finish reason")
         self.done = True
         if any(each.tool_calls for each in delta.choices):
-            delta = settle_calls(delta, {})
+            delta = number_tool_calls(delta, {})
         if any(each.citations for each in delta.choices):
-            delta = quote_words(delta, {each.index: [each.text] for each in delta.choices if each.text})
+            delta = add_quotes(delta, {each.index: [each.text] for each in delta.choices if each.text})
         return [delta]
 
 
-def read_completion(data: bytes, *, begun: bool = False) -> Delta:
-    """A chunk or a completion as a delta. Raises the error that it holds, or `MalformedReply`.
+def read_completion(data: bytes, *, started: bool = False) -> Delta:
+    """A chunk or a completion as a delta. Raises the error that it contains, or `MalformedReply`.
 
-    `begun`: others came before it, which have told what they all tell.
+    `started`: an earlier chunk has reported the fields that all chunks repeat.
     """
     try:
         chunk = _decode_chunk(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # Not of the common shape, or no JSON at all: validation may stop before the end of the bytes.
-        return _read_unusual(data)
+        # Another shape, or invalid JSON: validation may stop before the end of the bytes.
+        return _read_any(data)
     if not chunk.choices and bytes(chunk.usage) == b"null":
-        # Some servers have no field for their errors.
-        return _read_unusual(data)
+        # It may be an error: some servers have no `error` field.
+        return _read_any(data)
     try:
-        return _read_chunk(chunk, data, begun=begun)
+        return _read_chunk(chunk, data, started=started)
     except msgspec.ValidationError:
-        return _read_unusual(data)
+        return _read_any(data)
     except fields.WRONG_SHAPE:
         raise MalformedReply("The provider sent an event of the wrong shape") from None
 
 
-def _read_chunk(chunk: _Chunk, data: bytes, *, begun: bool) -> Delta:
+def _read_chunk(chunk: _Chunk, data: bytes, *, started: bool) -> Delta:
     choices = chunk.choices
     if not choices:
         read: tuple[ChoiceDelta, ...] = ()
@@ -228,23 +228,23 @@ def _read_chunk(chunk: _Chunk, data: bytes, *, begun: bool) -> Delta:
     else:
         read = tuple([_read_choice(choice, None) for choice in choices])
     tier = tier_name(chunk.service_tier) if chunk.service_tier is not None else ""
-    given: msgspec.Raw | None = chunk.usage
+    usage_json: msgspec.Raw | None = chunk.usage
     if bytes(chunk.usage) == b"null":
-        given = choices[0].usage if choices and bytes(choices[0].usage) != b"null" else None
-    if begun and given is None:
+        usage_json = choices[0].usage if choices and bytes(choices[0].usage) != b"null" else None
+    if started and usage_json is None:
         return Delta(read, None, chunk.id or "", chunk.model or "", data, "", tier)
     own = {name: value for name in _CHUNK_OWN if (value := getattr(chunk, name)) is not None}
     usage = None
-    if given is not None:
-        usage = read_usage(given)
-        own["usage"] = _decode_any(given)
+    if usage_json is not None:
+        usage = read_usage(usage_json)
+        own["usage"] = _decode_any(usage_json)
     return Delta(read, usage, chunk.id or "", chunk.model or "", data, "", tier, {"openai": own} if own else None)
 
 
 def _error_event(data: bytes) -> Exception:
-    """What an event says that is called an error, whatever shape it has: it need not be JSON."""
+    """The error of an `error` event, in any format: it may not be JSON."""
     value, _ = read_body(data)
-    return _error_within(errors.within(value))
+    return _error_within(errors.error_object(value))
 
 
 def _error_within(error: object) -> Exception:
@@ -252,42 +252,42 @@ def _error_within(error: object) -> Exception:
 
 
 def _flat_error(source: dict[str, Any]) -> object:
-    """An error without `error` around it, as vLLM, DashScope, MiniMax, Cloudflare and FastAPI write them in a 200."""
+    """An error without an `error` field, as vLLM, DashScope, MiniMax, Cloudflare and FastAPI send it with a 200."""
     if source.get("choices") or source.get("usage"):
         return None
     base = source.get("base_resp")
     if isinstance(base, dict) and base.get("status_code"):
-        return {"message": said(base.get("status_msg")), "type": said(base.get("status_code"))}
+        return {"message": as_text(base.get("status_msg")), "type": as_text(base.get("status_code"))}
     listed = source.get("errors")
     if isinstance(listed, list) and listed:
         return listed[0]
     if source.get("object") == "error" or source.get("type") == "error" or source.get("success") is False:
         return source
-    return source if source.keys() & _ERROR_FIELDS and words_within(source) else None
+    return source if source.keys() & _ERROR_FIELDS and find_message(source) else None
 
 
 _ERROR_FIELDS = frozenset({"code", "detail", "status_code", "error_code"})
 
 
-def _read_unusual(data: bytes) -> Delta:
-    """The general way: the fields we know, checked, and all others of each message kept in `extra`."""
-    halves = False
+def _read_any(data: bytes) -> Delta:
+    """Decodes any chunk: validates known fields, and puts unknown fields of each message into `extra`."""
+    has_surrogates = False
     try:
-        source = fields.read_reply_json(data, "The provider's answer, or an event of it,")
+        source = fields.read_reply_json(data, "The provider's response, or one of its events,")
     except MalformedReply:
-        source = read_with_halves(data)
-        halves = source is not None
-        if not halves:
+        source = read_with_surrogates(data)
+        has_surrogates = source is not None
+        if not has_surrogates:
             raise
     if not isinstance(source, dict):
         raise MalformedReply("The provider sent an event that is not an object")
-    if fields.says_something(source.get("error")):
-        raise _error_within(errors.within(source))
-    # One that says nothing is left out: a client might take it for an error.
+    if fields.is_error(source.get("error")):
+        raise _error_within(errors.error_object(source))
+    # An empty `error` is removed, because a client might treat it as an error.
     error = source.pop("error", None)
     if (flat := _flat_error(source)) is not None:
         raise _error_within(flat)
-    reshaped = halves or error is not None
+    reshaped = has_surrogates or error is not None
     if type(source.get("id")) is int:
         source["id"] = str(source["id"])
         reshaped = True
@@ -297,22 +297,22 @@ def _read_unusual(data: bytes) -> Delta:
     try:
         for each in msgspec.convert(choices, list[Any] | None) or ():
             reshaped = has_parts(each) or reshaped
-            if halves and isinstance(each, dict):
-                each["logprobs"] = without_halves(each.get("logprobs"))
+            if has_surrogates and isinstance(each, dict):
+                each["logprobs"] = replace_surrogates(each.get("logprobs"))
             if isinstance(each, dict) and isinstance(count := each.pop("usage", None), dict):
                 source["usage"] = source.get("usage") or count
-            aside = _set_aside(each) if isinstance(each, dict) else _Aside()
+            unknown = _split_unknown(each) if isinstance(each, dict) else _UnknownFields()
             reshaped = _reshape(each) or reshaped
-            read += _read_unusual_choice(msgspec.convert(each, _Choice, strict=False), aside)
+            read += _read_any_choice(msgspec.convert(each, _Choice, strict=False), unknown)
         usage = None
-        beside = source.get("x_groq")
-        if isinstance(beside, dict) and isinstance(beside.get("usage"), dict):
-            # Groq's streams count there too, with or without `stream_options`.
-            source["usage"] = source.get("usage") or beside["usage"]
+        groq_fields = source.get("x_groq")
+        if isinstance(groq_fields, dict) and isinstance(groq_fields.get("usage"), dict):
+            # Groq's streams report usage here too, with or without `stream_options`.
+            source["usage"] = source.get("usage") or groq_fields["usage"]
         if isinstance(source.get("usage"), dict):
             own["usage"] = source["usage"]
             usage = convert_usage(source["usage"])
-        name, model = fields.words(source.get("id")), fields.words(source.get("model"))
+        name, model = fields.reply_text(source.get("id")), fields.reply_text(source.get("model"))
     except msgspec.ValidationError as error:
         raise MalformedReply(f"The provider sent an event of the wrong shape: {error}") from None
     except fields.WRONG_SHAPE:
@@ -322,8 +322,8 @@ def _read_unusual(data: bytes) -> Delta:
     return Delta(tuple(read), usage, name, model, raw, "", tier, {"openai": own} if own else None)
 
 
-class _Aside(msgspec.Struct):
-    """What of a choice the structs don't know: fields of its message, of itself, of its calls, and what we can read."""
+class _UnknownFields(msgspec.Struct):
+    """The unknown fields of a choice, its message and its calls, and those that are read separately."""
 
     extra: dict[str, Any] = {}
     own: dict[str, Any] = {}
@@ -333,11 +333,11 @@ class _Aside(msgspec.Struct):
     annotations: list[Any] = []
 
 
-def _set_aside(choice: dict[str, Any]) -> _Aside:
-    """Takes out of a choice what the structs don't know."""
-    aside = _Aside()
+def _split_unknown(choice: dict[str, Any]) -> _UnknownFields:
+    """Removes and returns the fields of a choice that the structs don't have."""
+    unknown = _UnknownFields()
     for name in [name for name in choice if name not in _Choice.__struct_fields__]:
-        aside.own[name] = choice.pop(name)
+        unknown.own[name] = choice.pop(name)
     for key in ("delta", "message"):
         message = choice.get(key)
         if not isinstance(message, dict):
@@ -345,77 +345,79 @@ def _set_aside(choice: dict[str, Any]) -> _Aside:
         if isinstance(message.get("content"), list):
             references = flatten(message)
             if references:
-                aside.extra["references"] = references
+                unknown.extra["references"] = references
         if "reasoning" in message and not message.get("reasoning_content"):
             message["reasoning_content"] = message.get("reasoning")
-            aside.own[THOUGHTS] = "reasoning"
+            unknown.own[REASONING_FIELD] = "reasoning"
         for name in list(message):
             if name not in _Message.__struct_fields__ or name in _NULL_FIELDS:
                 value = message.pop(name)
                 if value and name != "reasoning":
-                    aside.extra[name] = value
+                    unknown.extra[name] = value
         for number, call in enumerate(message.get("tool_calls") or ()):
             if isinstance(call, dict) and (rest := _trim_call(call)):
-                aside.calls[number] = rest
-    aside.signature, extra = google.take_beside(aside.extra)
-    aside.extra = dict(extra or {})
-    aside.blocks = _objects(aside.extra.pop("thinking_blocks", None))
-    annotations = aside.extra.get("annotations")
+                unknown.calls[number] = rest
+    unknown.signature, extra = google.pop_signature(unknown.extra)
+    unknown.extra = dict(extra or {})
+    unknown.blocks = _objects(unknown.extra.pop("thinking_blocks", None))
+    annotations = unknown.extra.get("annotations")
     if isinstance(annotations, list) and all(isinstance(each, dict) for each in annotations):
-        aside.annotations = aside.extra.pop("annotations")
-    return aside
+        unknown.annotations = unknown.extra.pop("annotations")
+    return unknown
 
 
-# The name of the message's field that the thoughts came in, where it is not `reasoning_content`.
-THOUGHTS = "_thoughts"
+# The key for the name of the message's reasoning field, if it is not `reasoning_content`.
+REASONING_FIELD = "_thoughts"
 
 
 def _objects(value: object) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def _read_unusual_choice(choice: _Choice, aside: _Aside) -> list[ChoiceDelta]:
-    """Thoughts that a vendor has signed before the words, and the words' own signature and sources behind them."""
-    read = _read_choice(choice, aside.extra or None, aside.own)
+def _read_any_choice(choice: _Choice, unknown: _UnknownFields) -> list[ChoiceDelta]:
+    """The deltas of a choice: signed reasoning, then text, then the text's signature and citations."""
+    read = _read_choice(choice, unknown.extra or None, unknown.own)
     index = choice.index
-    if aside.calls:
+    if unknown.calls:
         calls = [
-            _beside(call, aside.calls[number]) if number in aside.calls else call
+            _with_fields(call, unknown.calls[number]) if number in unknown.calls else call
             for number, call in enumerate(read.tool_calls)
         ]
         read = msgspec.structs.replace(read, tool_calls=tuple(calls))
-    behind = []
-    if aside.signature:
-        behind.append(ChoiceDelta(index, signature=aside.signature, signed_by="gemini"))
-    if aside.annotations:
-        behind.append(ChoiceDelta(index, citations=tuple([read_annotation(each) for each in aside.annotations])))
-    if not aside.blocks and not behind:
+    after = []
+    if unknown.signature:
+        after.append(ChoiceDelta(index, signature=unknown.signature, signed_by="gemini"))
+    if unknown.annotations:
+        after.append(ChoiceDelta(index, citations=tuple([read_annotation(each) for each in unknown.annotations])))
+    if not unknown.blocks and not after:
         return [read]
-    before = [_signed(index, block) for block in aside.blocks]
+    before = [_read_thinking_block(index, block) for block in unknown.blocks]
     if before and any(each.reasoning for each in before):
-        # They hold the thoughts as well.
+        # The blocks contain the reasoning as well.
         read = msgspec.structs.replace(read, reasoning="")
-    if not (behind and read.finish):
-        return [*before, read, *behind]
+    if not (after and read.finish):
+        return [*before, read, *after]
     last = ChoiceDelta(index, finish=read.finish, own=read.own)
-    return [*before, msgspec.structs.replace(read, finish="", own=None), *behind, last]
+    return [*before, msgspec.structs.replace(read, finish="", own=None), *after, last]
 
 
-def _signed(index: int, block: dict[str, Any]) -> ChoiceDelta:
-    """One of the `thinking_blocks` that LiteLLM and we ourselves write."""
+def _read_thinking_block(index: int, block: dict[str, Any]) -> ChoiceDelta:
+    """Reads one of the `thinking_blocks` that LiteLLM and the gateway write."""
     if block.get("type") == "redacted_thinking":
-        return ChoiceDelta(index, redacted=fields.words(block.get("data")))
-    signed_by, signature = signatures.split(fields.words(block.get("signature")), "anthropic")
-    return ChoiceDelta(index, reasoning=fields.words(block.get("thinking")), signature=signature, signed_by=signed_by)
+        return ChoiceDelta(index, redacted=fields.reply_text(block.get("data")))
+    signed_by, signature = signatures.split_tag(fields.reply_text(block.get("signature")), "anthropic")
+    return ChoiceDelta(
+        index, reasoning=fields.reply_text(block.get("thinking")), signature=signature, signed_by=signed_by
+    )
 
 
-def _beside(call: ToolCallDelta, rest: dict[str, Any]) -> ToolCallDelta:
-    signature, left = google.take_beside(rest)
+def _with_fields(call: ToolCallDelta, rest: dict[str, Any]) -> ToolCallDelta:
+    signature, left = google.pop_signature(rest)
     return msgspec.structs.replace(call, signature=signature, own={"openai": left} if left else None)
 
 
 def _reshape(choice: object) -> bool:
-    """Puts right what some servers write in a shape of their own, and says whether there was any."""
+    """Fixes non-standard fields of some servers in place. Returns whether anything changed."""
     reshaped = False
     for key in ("delta", "message"):
         message = choice.get(key) if isinstance(choice, dict) else None
@@ -436,7 +438,7 @@ _NULL_FIELDS = frozenset({"annotations", "audio", "function_call"})
 
 
 def _trim_call(call: dict[str, Any]) -> dict[str, Any]:
-    """Takes out of a call what the structs don't know."""
+    """Removes and returns the fields of a call that the structs don't have."""
     rest = {}
     for name in list(call):
         if name not in _Call.__struct_fields__:
@@ -455,9 +457,9 @@ def _read_choice(choice: _Choice, extra: dict[str, Any] | None, own: dict[str, A
     message = choice.delta or choice.message or _NOTHING
     calls: tuple[ToolCallDelta, ...] = ()
     if message.tool_calls:
-        whole = choice.message is not None
+        buffered = choice.message is not None
         calls = tuple(
-            [_read_call(call, number if whole else call.index) for number, call in enumerate(message.tool_calls)]
+            [_read_call(call, number if buffered else call.index) for number, call in enumerate(message.tool_calls)]
         )
     reason = choice.finish_reason
     finish: FinishReason = ""

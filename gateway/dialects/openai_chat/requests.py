@@ -1,4 +1,4 @@
-"""Chat Completions requests, read and written."""
+"""Reads and writes Chat Completions requests."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ _KNOWN = frozenset(
 )
 # "Must be a-z, A-Z, 0-9, or contain underscores and dashes, with a maximum length of 64"
 NAMES = NameRule(r"[^a-zA-Z0-9_-]", 64)
-# Of ids only the length is bounded: "Expected a string with maximum length 40".
+# Only the length of ids is limited: "Expected a string with maximum length 40".
 IDS = NameRule(NOTHING, 40)
 # "Tool call id was ... but must be a-z, A-Z, 0-9, with a length of 9": Mistral's API, and the templates of its models.
-NINE_LETTERS = NameRule(r"[^a-zA-Z0-9]", 9, exact=True)
-# OpenAI's models that refuse `max_tokens`, behind whatever host: "use 'max_completion_tokens' instead".
+NINE_CHARS = NameRule(r"[^a-zA-Z0-9]", 9, exact=True)
+# OpenAI's models that reject `max_tokens`, on any host: "use 'max_completion_tokens' instead".
 _WITHOUT_MAX_TOKENS = re.compile(r"(?:^|[/:@.])(?:o[134](?:-|$)|gpt-[5-9])")
-MOST_STOP = 4
-MOST_USER = 64
-MOST_TEMPERATURE = 2
+MAX_STOP_SEQUENCES = 4
+MAX_USER_CHARS = 64
+MAX_TEMPERATURE = 2
 _TOOL_CHOICES = frozenset({"auto", "none", "required"})
 
 
 def read(body: bytes, model: str = "") -> ChatRequest:
-    """`model` stands in the path, and holds (Azure's deployments). Raises `InvalidRequest` naming the field."""
+    """Reads a request. `model`: the one in the path (Azure). Raises `InvalidRequest` that names the field."""
     source = fields.read_json_object(body)
     model = model or fields.required_text(source, "model")
     messages = fields.array(source, "messages")
@@ -110,10 +110,10 @@ def _read_stop(source: dict[str, Any]) -> tuple[str, ...]:
     if type(stop) is str:
         return (stop,)
     if type(stop) is not list:
-        raise fields.wrong("stop", "a string or an array of strings", stop)
-    for index, item in enumerate(fields.few(stop, "stop")):
+        raise fields.wrong_type("stop", "a string or an array of strings", stop)
+    for index, item in enumerate(fields.check_count(stop, "stop")):
         if type(item) is not str:
-            raise fields.wrong(f"stop[{index}]", "a string", item)
+            raise fields.wrong_type(f"stop[{index}]", "a string", item)
     return tuple(stop)
 
 
@@ -154,7 +154,7 @@ def _read_tool_choice(
     if choice is None:
         return None, extra
     if choice == "any":
-        # Mistral's word for it; it takes both.
+        # Mistral's name for `required`; Mistral accepts both.
         return ToolChoice("required"), extra
     if choice in _TOOL_CHOICES if type(choice) is str else False:
         return ToolChoice(choice), extra
@@ -169,7 +169,7 @@ def _read_tool_choice(
 
 
 def _read_allowed(choice: dict[str, Any]) -> ToolChoice | None:
-    """`allowed_tools`, where all of them are functions; None for anything else, which only OpenAI understands."""
+    """`allowed_tools` if all are functions; None for anything else, which only OpenAI supports."""
     allowed = choice.get("allowed_tools")
     if choice.keys() != {"type", "allowed_tools"} or not isinstance(allowed, dict):
         return None
@@ -230,15 +230,15 @@ def _read_response_format(source: dict[str, Any]) -> ResponseFormat | None:
 
 
 def write(request: ChatRequest, options: WireOptions) -> WireRequest:
-    """Raises `UnsupportedFeature` when the policy is to refuse what can't be said."""
+    """Writes the provider's request. Raises `UnsupportedFeature` if the policy refuses an inexpressible field."""
     losses = DroppedParams(options.unsupported)
     same = request.dialect == "openai"
     names: dict[str, str] = {}
-    ids = NINE_LETTERS if options.nine_letter_ids else IDS
+    ids = NINE_CHARS if options.nine_letter_ids else IDS
     if not same:
         request, names = fit(request, NAMES, ids, losses)
-    elif (options.native or options.nine_letter_ids) and not all(map(ids.fits, call_ids(request.messages))):
-        # Another vendor behind this gateway has given the ids of earlier turns.
+    elif (options.native or options.nine_letter_ids) and not all(map(ids.accepts, call_ids(request.messages))):
+        # Another vendor assigned the ids of earlier turns.
         request = msgspec.structs.replace(request, messages=fit_ids(request.messages, ids))
     body: dict[str, Any] = {"model": options.model}
     messages = request.messages if same else without_attribution(request, losses)
@@ -248,9 +248,9 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
         body["stream_options"] = {"include_usage": True}
     _write_sampling(request, body, losses, same=same)
     if request.max_tokens is not None:
-        # The vendor retired `max_tokens`; many compatible servers know nothing else.
-        retired = options.native or _WITHOUT_MAX_TOKENS.search(options.model)
-        body[options.max_tokens or ("max_completion_tokens" if retired else "max_tokens")] = request.max_tokens
+        # The vendor deprecated `max_tokens`; many compatible servers support nothing else.
+        deprecated = options.native or _WITHOUT_MAX_TOKENS.search(options.model)
+        body[options.max_tokens or ("max_completion_tokens" if deprecated else "max_tokens")] = request.max_tokens
     if request.top_k is not None:
         if options.native:
             losses.add("top_k", "OpenAI has no top_k")
@@ -268,7 +268,7 @@ def write(request: ChatRequest, options: WireOptions) -> WireRequest:
         else:
             losses.add_extras(request.extra)
     if request.betas:
-        losses.add_soft("anthropic-beta", "Anthropic's, and not sent to other vendors")
+        losses.add_soft("anthropic-beta", "only Anthropic has betas: not sent to other vendors")
     return WireRequest("/chat/completions", _encode(body), losses=losses.all(), names=names)
 
 
@@ -294,20 +294,20 @@ def _write_sampling(request: ChatRequest, body: dict[str, Any], losses: DroppedP
         if request.metadata is not None:
             body["metadata"] = request.metadata
         return
-    if stop := fit_stop(request.stop, MOST_STOP, losses, "OpenAI"):
+    if stop := fit_stop(request.stop, MAX_STOP_SEQUENCES, losses, "OpenAI"):
         body["stop"] = stop
     if request.user:
         body["user"] = request.user
-        if len(request.user) > MOST_USER:
-            losses.add_soft("user", f"OpenAI takes users of at most {MOST_USER} letters: a digest was sent")
+        if len(request.user) > MAX_USER_CHARS:
+            losses.add_soft("user", f"OpenAI accepts up to {MAX_USER_CHARS} characters: a digest was sent")
             body["user"] = digest(request.user)
     if request.metadata:
-        losses.add("metadata", "OpenAI's metadata belongs to answers that it stores")
-    if body.get("temperature", 0) > MOST_TEMPERATURE:
-        losses.add_soft("temperature", f"OpenAI's range ends at {MOST_TEMPERATURE}")
-        body["temperature"] = MOST_TEMPERATURE
+        losses.add("metadata", "OpenAI accepts metadata only for stored responses")
+    if body.get("temperature", 0) > MAX_TEMPERATURE:
+        losses.add_soft("temperature", f"OpenAI's maximum is {MAX_TEMPERATURE}")
+        body["temperature"] = MAX_TEMPERATURE
     if "top_logprobs" in body and not request.logprobs:
-        # Refused without the other.
+        # Rejected without `logprobs`.
         del body["top_logprobs"]
 
 
@@ -336,35 +336,35 @@ def _write_tools(request: ChatRequest, losses: DroppedParams) -> list[dict[str, 
             if tool.dialect == "openai":
                 tools.append(tool.value)
             else:
-                losses.add(f"tools[{index}]", f"a tool of {tool.dialect}'s own")
+                losses.add(f"tools[{index}]", f"only {tool.dialect} has this type of tool")
             continue
         function: dict[str, Any] = {"name": tool.name}
         if tool.description:
             function["description"] = tool.description
-        beside: dict[str, Any] = {}
+        unknown: dict[str, Any] = {}
         if request.dialect == "openai":
             if tool.parameters is not None:
                 function["parameters"] = tool.parameters
             if tool.strict is not None:
                 function["strict"] = tool.strict
             function.update(tool.extra or {})
-            beside = tool.beside or {}
+            unknown = tool.beside or {}
         else:
             _write_parameters(tool, function, f"tools[{index}]", losses, budget)
-        tools.append({"type": "function", "function": function, **beside})
+        tools.append({"type": "function", "function": function, **unknown})
     return tools
 
 
 def _write_parameters(tool: Tool, function: dict[str, Any], where: str, losses: DroppedParams, budget: Budget) -> None:
-    """The parameters of another dialect's tool, and whether calls are held to them."""
+    """Writes the parameters of another dialect's tool, and `strict`."""
     if tool.parameters is not None:
-        function["parameters"], said = schemas.of_tool(tool.parameters, budget)
-        if said:
-            losses.add_soft(f"{where}.parameters", "some of the schema is said in its description")
+        function["parameters"], moved = schemas.tool_schema(tool.parameters, budget)
+        if moved:
+            losses.add_soft(f"{where}.parameters", "a part of the schema was moved to its description")
     if tool.strict:
         strict = schemas.strict(function.get("parameters") or {}, budget)
         if strict is None:
-            losses.add(f"{where}.strict", "OpenAI can't hold calls to this schema: it allows more than strictness does")
+            losses.add(f"{where}.strict", "OpenAI can't enforce this schema: strict schemas allow less")
         else:
             function["parameters"], function["strict"] = strict, True
     if tool.extra:
@@ -383,35 +383,35 @@ def _write_tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
 def _write_response_format(
     request: ChatRequest, body: dict[str, Any], options: WireOptions, losses: DroppedParams
 ) -> None:
-    wanted = request.response_format
-    if wanted is None or wanted.kind == "text":
+    response_format = request.response_format
+    if response_format is None or response_format.kind == "text":
         body["response_format"] = {"type": "text"}
         return
-    if wanted.kind == "json":
+    if response_format.kind == "json":
         body["response_format"] = {"type": "json_object"}
         if request.dialect != "openai" and not any("json" in message.text.lower() for message in request.messages):
             # "'messages' must contain the word 'json' in some form"
             losses.add_soft(
-                "response_format", "OpenAI wants JSON to be named in the prompt: the system prompt names it"
+                "response_format", "OpenAI requires the word JSON in the prompt: a system message was added"
             )
             body["messages"] = [{"role": "system", "content": JSON_ONLY}, *body["messages"]]
         return
-    schema: dict[str, Any] = {"name": wanted.name or "answer"}
-    if wanted.description:
-        schema["description"] = wanted.description
-    if wanted.schema is not None:
-        schema["schema"] = wanted.schema
-    if wanted.strict is not None:
-        schema["strict"] = wanted.strict
-    if request.dialect != "openai" and wanted.schema is not None and options.native:
-        if wanted.schema.get("type", "object") != "object":
+    schema: dict[str, Any] = {"name": response_format.name or "answer"}
+    if response_format.description:
+        schema["description"] = response_format.description
+    if response_format.schema is not None:
+        schema["schema"] = response_format.schema
+    if response_format.strict is not None:
+        schema["strict"] = response_format.strict
+    if request.dialect != "openai" and response_format.schema is not None and options.native:
+        if response_format.schema.get("type", "object") != "object":
             # "schema must be a JSON Schema of 'type: "object"'"
-            losses.add("response_format.schema", "OpenAI holds answers to objects only: the system prompt asks for it")
-            words = JSON_BY_SCHEMA + _encode(wanted.schema).decode()
-            body["messages"] = [{"role": "system", "content": words}, *body["messages"]]
+            losses.add("response_format.schema", "OpenAI enforces only objects: a system message contains it instead")
+            instruction = JSON_BY_SCHEMA + _encode(response_format.schema).decode()
+            body["messages"] = [{"role": "system", "content": instruction}, *body["messages"]]
             return
-        # The other vendors always hold answers to their schema.
-        if (strict := schemas.strict(wanted.schema)) is not None:
+        # The other vendors always enforce the schema.
+        if (strict := schemas.strict(response_format.schema)) is not None:
             schema["schema"], schema["strict"] = strict, True
     body["response_format"] = {"type": "json_schema", "json_schema": schema}
 
@@ -422,8 +422,8 @@ def _write_reasoning(reasoning: ReasoningOptions, body: dict[str, Any], losses: 
     elif reasoning.enabled is False or reasoning.budget_tokens == 0:
         body["reasoning_effort"] = "none"
     elif reasoning.budget_tokens is not None and reasoning.budget_tokens > 0:
-        # Less than nothing is Gemini's word for "as you see fit", which is what OpenAI does unasked.
-        # The budgets at which Anthropic's and Google's own guides set low, medium and high.
+        # A negative budget means a dynamic one at Gemini, which is OpenAI's default.
+        # The thresholds of Anthropic's and Google's guides for low, medium and high.
         budget = reasoning.budget_tokens
         body["reasoning_effort"] = "low" if budget <= 2048 else "medium" if budget <= 8192 else "high"
-        losses.add_soft("reasoning.budget_tokens", "written as an effort")
+        losses.add_soft("reasoning.budget_tokens", "converted to an effort")

@@ -1,17 +1,17 @@
-"""JSON schemas for OpenAI: those of tools, and which of them it can hold answers and calls to.
+"""JSON schemas for OpenAI: for tools, and strict ones for responses and calls.
 
-Without `strict` the vendor takes any schema that is an object at the top. With it, as its guide to structured outputs
-says, every property must be required and every object closed, and some keywords are refused.
+Without `strict` the vendor accepts any schema with an object at the top level. With `strict`, according to its guide to
+structured outputs, every property must be required, every object closed, and some keywords are rejected.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from gateway.dialects.schemas import MOST_DEPTH, Budget, Inexpressible, MemoizedFit
-from gateway.dialects.tool_schemas import object_at_top
+from gateway.dialects.schemas import MAX_SCHEMA_DEPTH, Budget, Inexpressible, MemoizedFit
+from gateway.dialects.tool_schemas import to_object_schema
 
-_REFUSED = frozenset(
+_REJECTED = frozenset(
     {
         "allOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "minLength",
         "maxLength", "patternProperties", "propertyNames", "minProperties", "maxProperties", "unevaluatedProperties",
@@ -21,21 +21,21 @@ _REFUSED = frozenset(
 
 
 @MemoizedFit
-def of_tool(parameters: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
-    """A function's parameters, and whether a part of them is said in words only."""
-    return object_at_top(parameters, budget)
+def tool_schema(parameters: dict[str, Any], budget: Budget) -> tuple[dict[str, Any], bool]:
+    """A function's parameters, and whether a part was moved to the description."""
+    return to_object_schema(parameters, budget)
 
 
 @MemoizedFit
 def strict(schema: dict[str, Any], budget: Budget) -> dict[str, Any] | None:
-    """The schema with its objects closed, as strictness wants it; None where it allows more than that."""
+    """The schema with its objects closed, as `strict` requires; None if the schema allows more than that."""
     if schema.get("type") != "object" or "anyOf" in schema:
         return None
     try:
-        found = _Closer(budget).schema(schema, 0)
+        closed = _Closer(budget).schema(schema, 0)
     except Inexpressible:
         return None
-    return found if isinstance(found, dict) else None
+    return closed if isinstance(closed, dict) else None
 
 
 class _Closer:
@@ -43,12 +43,12 @@ class _Closer:
         self._budget = budget
 
     def schema(self, value: Any, depth: int) -> dict[str, Any] | None:
-        if not isinstance(value, dict) or depth > MOST_DEPTH or value.keys() & _REFUSED:
+        if not isinstance(value, dict) or depth > MAX_SCHEMA_DEPTH or value.keys() & _REJECTED:
             return None
         self._budget.spend(1 + len(value))
         if "$ref" not in value and not value.keys() & {"type", "anyOf", "enum", "const"}:
             return None
-        found = dict(value)
+        result = dict(value)
         if value.get("type") == "object" or "properties" in value:
             properties, required = value.get("properties", {}), value.get("required", [])
             if not isinstance(properties, dict) or not isinstance(required, list):
@@ -57,18 +57,18 @@ class _Closer:
             names = {name for name in required if isinstance(name, str)}
             if closed is not False or names != properties.keys():
                 return None
-            found["additionalProperties"] = False
+            result["additionalProperties"] = False
         for key in ("properties", "$defs", "definitions"):
             if isinstance(value.get(key), dict):
                 inner = {name: self.schema(each, depth + 1) for name, each in value[key].items()}
                 if None in inner.values():
                     return None
-                found[key] = inner
+                result[key] = inner
         for key in ("items", "anyOf"):
             if key in value:
-                given = value[key] if key == "anyOf" and isinstance(value[key], list) else [value[key]]
-                each_found = [self.schema(each, depth + 1) for each in given]
-                if None in each_found:
+                variants = value[key] if key == "anyOf" and isinstance(value[key], list) else [value[key]]
+                closed_variants = [self.schema(each, depth + 1) for each in variants]
+                if None in closed_variants:
                     return None
-                found[key] = each_found if key == "anyOf" else each_found[0]
-        return found
+                result[key] = closed_variants if key == "anyOf" else closed_variants[0]
+        return result

@@ -1,4 +1,4 @@
-"""Messages and their parts, read and written."""
+"""Reads and writes messages and their parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from contract.messages import (
 )
 from gateway.dialects import fields, google, signatures
 from gateway.dialects.dropped_params import DroppedParams
-from gateway.dialects.foreign import plain_words, refuse_files
+from gateway.dialects.foreign import opaque_text, refuse_stored_files
 
 _ROLES = frozenset(get_args(Role))
 _KNOWN = frozenset(
@@ -35,27 +35,27 @@ _TEXT_FIELDS = frozenset({"type", "text"})
 
 
 def read(item: object, where: str) -> Message:
-    """One message; `where` is its path. Raises `InvalidRequest` naming the field."""
+    """Reads one message; `where` is its path. Raises `InvalidRequest` that names the field."""
     if type(item) is not dict:
-        raise fields.wrong(where, "an object", item)
+        raise fields.wrong_type(where, "an object", item)
     role = _read_role(item, where)
     content = item.get("content")
     if type(content) is str and item.keys() <= _PLAIN and role != "tool":
         return Message(role, (Text(content),))
     dot = where + "."
     name = fields.text(item, "name", dot) or ""
-    signature, extra = google.take_beside(fields.rest(item, _KNOWN))
+    signature, extra = google.pop_signature(fields.rest(item, _KNOWN))
     if role == "tool":
-        result = ToolResult(
+        tool_result = ToolResult(
             fields.required_text(item, "tool_call_id", dot),
             tuple(_read_content(content, dot + "content")),  # type: ignore[arg-type]
             name=name,
         )
-        return Message("tool", (result,), extra=extra)
-    parts = _read_thoughts(item, dot)
+        return Message("tool", (tool_result,), extra=extra)
+    parts = _read_reasoning(item, dot)
     parts += _read_content(content, dot + "content")
     if signature:
-        parts = _sign_words(parts, signature)
+        parts = _sign_text(parts, signature)
     refusal = fields.text(item, "refusal", dot)
     if refusal:
         parts.append(Refusal(refusal))
@@ -77,13 +77,13 @@ def _wrong_role(role: object, where: str) -> InvalidRequest:
     if role is None:
         return fields.missing(path)
     if role == "function":
-        return InvalidRequest(f"'{path}': 'function' is retired, send 'tool' with 'tool_call_id'", param=path)
+        return InvalidRequest(f"'{path}': 'function' is deprecated: use 'tool' with 'tool_call_id'", param=path)
     return InvalidRequest(f"'{path}' must be one of {', '.join(sorted(_ROLES))}", param=path)
 
 
-def _read_thoughts(item: dict[str, Any], dot: str) -> list[Part]:
-    thoughts = fields.text(item, "reasoning_content", dot)
-    parts: list[Part] = [Reasoning(thoughts)] if thoughts else []
+def _read_reasoning(item: dict[str, Any], dot: str) -> list[Part]:
+    reasoning = fields.text(item, "reasoning_content", dot)
+    parts: list[Part] = [Reasoning(reasoning)] if reasoning else []
     where = dot + "thinking_blocks"
     blocks = fields.array(item, "thinking_blocks", dot)
     if blocks:
@@ -92,19 +92,19 @@ def _read_thoughts(item: dict[str, Any], dot: str) -> list[Part]:
 
 
 def _read_block(block: dict[str, Any], where: str) -> Reasoning:
-    """Anthropic's signed thoughts, where LiteLLM keeps them (https://docs.litellm.ai/docs/reasoning_content)."""
+    """Anthropic's signed reasoning in LiteLLM's format (https://docs.litellm.ai/docs/reasoning_content)."""
     if block.get("type") == "redacted_thinking":
         extra = fields.rest(block, frozenset({"type", "data", "index"}))
         return Reasoning(redacted=fields.text(block, "data", where) or "", extra=extra, signed_by="anthropic")
-    signed_by, signature = signatures.split(fields.text(block, "signature", where) or "", "anthropic")
+    signed_by, signature = signatures.split_tag(fields.text(block, "signature", where) or "", "anthropic")
     extra = fields.rest(block, frozenset({"type", "thinking", "signature", "index"}))
     return Reasoning(
         fields.text(block, "thinking", where) or "", signature, extra=extra, signed_by=signed_by or "anthropic"
     )
 
 
-def _sign_words(parts: list[Part], signature: str) -> list[Part]:
-    """The last words with Google's signature of them."""
+def _sign_text(parts: list[Part], signature: str) -> list[Part]:
+    """Adds Google's signature to the last text part."""
     for place in range(len(parts) - 1, -1, -1):
         part = parts[place]
         if isinstance(part, Text):
@@ -118,7 +118,7 @@ def _read_content(content: object, where: str) -> list[Part]:
     if type(content) is str:
         return [Text(content)]
     if type(content) is not list:
-        raise fields.wrong(where, "a string or an array of parts", content)
+        raise fields.wrong_type(where, "a string or an array of parts", content)
     return [_read_part(item, f"{where}[{index}].") for index, item in enumerate(fields.each_object(content, where))]
 
 
@@ -157,14 +157,14 @@ def _read_image(item: dict[str, Any], where: str) -> Image:
 
 def _read_file(item: dict[str, Any], where: str) -> Document:
     file = fields.obj(item, "file", where) or {}
-    given = fields.text(file, "file_data", where + "file.") or ""
-    media_type, data = media.split_data_url(given)
+    file_data = fields.text(file, "file_data", where + "file.") or ""
+    media_type, data = media.split_data_url(file_data)
     others = fields.rest(file, _FILE)
     extra = fields.rest(item, frozenset({"type", "file"}))
     return Document(
         url=fields.text(file, "file_url", where + "file.") or "",
-        # Some clients send the base64 without its head.
-        data=data or given,
+        # Some clients send base64 without the `data:` prefix.
+        data=data or file_data,
         media_type=media_type,
         file_id=fields.text(file, "file_id", where + "file.") or "",
         name=fields.text(file, "filename", where + "file.") or "",
@@ -185,7 +185,7 @@ def _read_tool_calls(calls: list[Any], where: str) -> list[Part]:
                 raise fields.missing(at + "function")
             parts.append(Opaque("openai.tool_call", call))
             continue
-        signature, extra = google.take_beside(fields.rest(call, frozenset({"id", "type", "function"})))
+        signature, extra = google.pop_signature(fields.rest(call, frozenset({"id", "type", "function"})))
         parts.append(
             ToolCall(
                 fields.required_text(call, "id", at),
@@ -201,35 +201,37 @@ def _read_tool_calls(calls: list[Any], where: str) -> list[Part]:
 def write_all(
     messages: tuple[Message, ...], losses: DroppedParams, *, same: bool, native: bool
 ) -> list[dict[str, Any]]:
-    """The wire messages. `native`: for the vendor's own server, which knows no fields of others.
+    """The wire messages. `native`: for the vendor's own server, which rejects other vendors' fields.
 
-    Tool messages hold nothing but text, so of other dialects' requests a tool's pictures and files follow as a user's
-    message, behind all results of the same calls: nothing may stand between a call and its results.
+    Tool messages can only contain text. So, for other dialects' requests, images and files of tool results follow in a
+    user message, after all results of the same calls: nothing may come between a call and its results.
     """
     writer = _Writer(losses, same=same, native=native)
     wires: list[dict[str, Any]] = []
     for message in messages:
         for wire in writer.write(message):
-            if writer.shown and wire["role"] != "tool":
-                wires += writer.take_shown()
+            if writer.attachments and wire["role"] != "tool":
+                wires += writer.take_attachments()
             wires.append(wire)
-    wires += writer.take_shown()
+    wires += writer.take_attachments()
     return wires if same else _shape(wires)
 
 
 def _shape(wires: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of another dialect's conversation what says something. Raises `UnsupportedFeature` where nothing does."""
-    # Null and an empty list are refused, except beside calls.
-    wires = [wire for wire in wires if wire["content"] or wire.keys() - {"role", "name", "content"} or _is_said(wire)]
+    """Drops empty messages of another dialect's conversation. Raises `UnsupportedFeature` if none is left."""
+    # Null and an empty list are rejected, except in a message with calls.
+    wires = [
+        wire for wire in wires if wire["content"] or wire.keys() - {"role", "name", "content"} or _is_sendable(wire)
+    ]
     for wire in wires:
         if wire["content"] is None and "tool_calls" not in wire and "refusal" not in wire:
             wire["content"] = ""
     if not wires:
-        raise UnsupportedFeature("'messages' hold nothing that OpenAI takes", param="messages")
+        raise UnsupportedFeature("'messages' contains nothing that OpenAI accepts", param="messages")
     return wires
 
 
-def _is_said(wire: dict[str, Any]) -> bool:
+def _is_sendable(wire: dict[str, Any]) -> bool:
     return isinstance(wire["content"], str) and wire["role"] != "assistant"
 
 
@@ -240,16 +242,16 @@ class _Writer:
         self._losses = losses
         self._same = same
         self._native = native
-        # What tools have shown, and which call's result it is, until it may be sent.
-        self.shown: list[dict[str, Any]] = []
+        # Images and files of tool results, with their call's name, until they may be sent.
+        self.attachments: list[dict[str, Any]] = []
 
-    def take_shown(self) -> list[dict[str, Any]]:
-        """The user's message with what tools have shown, if they have."""
-        shown, self.shown = self.shown, []
-        return [{"role": "user", "content": shown}] if shown else []
+    def take_attachments(self) -> list[dict[str, Any]]:
+        """The user message with images and files of tool results, if there are any."""
+        attachments, self.attachments = self.attachments, []
+        return [{"role": "user", "content": attachments}] if attachments else []
 
     def write(self, message: Message) -> list[dict[str, Any]]:
-        """The wire messages for one of ours: tool results become messages of their own, before what else it holds."""
+        """The wire messages for one message: tool results become separate messages, before its other parts."""
         parts = message.parts
         if len(parts) == 1 and type(parts[0]) is Text and not message.name and message.extra is None:
             only = parts[0]
@@ -277,37 +279,37 @@ class _Writer:
                 self._losses.add_extras(message.extra, "messages[].")
         return wires
 
-    def _result(self, result: ToolResult) -> dict[str, Any]:
+    def _result(self, tool_result: ToolResult) -> dict[str, Any]:
         content: list[dict[str, Any]] = []
-        wire: dict[str, Any] = {"role": "tool", "tool_call_id": result.call_id}
-        for part in result.parts:
+        wire: dict[str, Any] = {"role": "tool", "tool_call_id": tool_result.call_id}
+        for part in tool_result.parts:
             self._part(part, wire, content)
         if not self._same:
-            self._set_apart(result, content)
+            self._move_attachments(tool_result, content)
         if all(part.keys() == _TEXT_FIELDS for part in content):
             wire["content"] = "".join(part["text"] for part in content)
         else:
             wire["content"] = content
-        if result.is_error:
-            self._losses.add_soft("tool_result.is_error", "OpenAI has no mark for a failed tool; its text says so")
-        if result.extra and not self._same:
-            self._losses.add_extras(result.extra, "messages[].content[].")
+        if tool_result.is_error:
+            self._losses.add_soft("tool_result.is_error", "OpenAI can't mark a tool result as an error")
+        if tool_result.extra and not self._same:
+            self._losses.add_extras(tool_result.extra, "messages[].content[].")
         return wire
 
-    def _set_apart(self, result: ToolResult, content: list[dict[str, Any]]) -> None:
-        """Takes out of a tool's result what is no text."""
-        shown = [part for part in content if part.get("type") != "text"]
-        if not shown:
+    def _move_attachments(self, tool_result: ToolResult, content: list[dict[str, Any]]) -> None:
+        """Moves everything but text out of a tool's result."""
+        attachments = [part for part in content if part.get("type") != "text"]
+        if not attachments:
             return
-        self._losses.add_soft("tool_result.content[]", "a tool's pictures and files follow as a user's message")
+        self._losses.add_soft("tool_result.content[]", "images and files of a tool result follow in a user message")
         content[:] = [part for part in content if part.get("type") == "text"]
         if not content:
             content.append({"type": "text", "text": "The result follows in the next message."})
-        name = f"{result.name} ({result.call_id})" if result.name else result.call_id
-        self.shown += [{"type": "text", "text": f"What the tool call {name} has shown:"}, *shown]
+        name = f"{tool_result.name} ({tool_result.call_id})" if tool_result.name else tool_result.call_id
+        self.attachments += [{"type": "text", "text": f"Images and files from the tool call {name}:"}, *attachments]
 
     def _part(self, part: Part, wire: dict[str, Any], content: list[dict[str, Any]]) -> None:
-        """Puts a part where OpenAI keeps it: in `content`, or in a field of the message `wire` itself."""
+        """Writes a part: into `content`, or into a field of the message `wire`."""
         if isinstance(part, Text):
             if part.signature:
                 self._sign(wire, part.signature)
@@ -326,7 +328,7 @@ class _Writer:
         elif isinstance(part, Document):
             self._document(part, content)
         elif isinstance(part, Reasoning):
-            self._thoughts(part, wire)
+            self._reasoning(part, wire)
         elif isinstance(part, Refusal):
             wire["refusal"] = part.text
         elif isinstance(part, Opaque):
@@ -334,26 +336,28 @@ class _Writer:
                 content.append(part.value)
             elif part.dialect == "openai.tool_call":
                 wire.setdefault("tool_calls", []).append(part.value)
-            elif words := plain_words(part):
-                self._losses.add_soft("messages[].content[]", f"a part of {part.dialect}'s own was written as text")
+            elif words := opaque_text(part):
+                self._losses.add_soft(
+                    "messages[].content[]", f"a part that only {part.dialect} has was converted to text"
+                )
                 content.append({"type": "text", "text": words})
             else:
-                refuse_files(part)
-                self._losses.add("messages[].content[]", f"a part of {part.dialect}'s own")
+                refuse_stored_files(part)
+                self._losses.add("messages[].content[]", f"only {part.dialect} has this type of part")
 
     def _sign(self, wire: dict[str, Any], signature: str) -> None:
         if self._native:
-            self._losses.add_soft("extra_content", "only Google reads what it has signed")
+            self._losses.add_soft("extra_content", "only Google reads its signatures")
         else:
-            wire["extra_content"] = google.give(signature, wire.get("extra_content"))
+            wire["extra_content"] = google.add_signature(signature, wire.get("extra_content"))
 
-    def _thoughts(self, part: Reasoning, wire: dict[str, Any]) -> None:
+    def _reasoning(self, part: Reasoning, wire: dict[str, Any]) -> None:
         if not part.signed_by:
             if part.text:
                 wire["reasoning_content"] = wire.get("reasoning_content", "") + part.text
             return
         if self._same and not self._native:
-            signature = signatures.mark(part.signature, part.signed_by, "anthropic")
+            signature = signatures.tag(part.signature, part.signed_by, "anthropic")
             block: dict[str, Any] = {"type": "thinking", "thinking": part.text, "signature": signature}
             if part.redacted:
                 block = {"type": "redacted_thinking", "data": part.redacted}
@@ -376,13 +380,13 @@ class _Writer:
         return {"type": "image_url", "image_url": image}
 
     def _audio(self, part: Audio, content: list[dict[str, Any]]) -> None:
-        form = part.format
+        audio_format = part.format
         if not self._same:
-            form = _SOUNDS.get(form.partition(";")[0].strip().lower(), "")
-            if not form:
-                self._losses.add("messages[].content[].audio", f"OpenAI hears wav and mp3, not {part.format[:60]}")
+            audio_format = _AUDIO_FORMATS.get(audio_format.partition(";")[0].strip().lower(), "")
+            if not audio_format:
+                self._losses.add("messages[].content[].audio", f"OpenAI accepts wav and mp3, not {part.format[:60]}")
                 return
-        audio = {"type": "input_audio", "input_audio": {"data": part.data, "format": form}}
+        audio = {"type": "input_audio", "input_audio": {"data": part.data, "format": audio_format}}
         content.append(self._with_extra(audio, part.extra))
 
     def _document(self, part: Document, content: list[dict[str, Any]]) -> None:
@@ -394,7 +398,7 @@ class _Writer:
             return
         file: dict[str, Any] = {}
         if part.data:
-            # Base64 that came without a head goes on without one.
+            # Base64 without the `data:` prefix is passed on without it.
             file["file_data"] = f"data:{part.media_type};base64,{part.data}" if part.media_type else part.data
         if part.file_id:
             file["file_id"] = part.file_id
@@ -416,21 +420,21 @@ class _Writer:
             if kind.startswith("image/"):
                 content.append({"type": "image_url", "image_url": {"url": part.url}})
                 return
-            self._losses.add(where, "OpenAI Chat Completions takes no documents by URL")
+            self._losses.add(where, "OpenAI Chat Completions does not accept documents by URL")
             return
         if not part.data:
-            self._losses.add(where, "it is empty")
+            self._losses.add(where, "the file is empty")
             return
         if kind.startswith("image/"):
             content.append({"type": "image_url", "image_url": {"url": f"data:{kind};base64,{part.data}"}})
             return
-        words = media.text_of(part.data) if media.is_textual(kind) or not kind else None
-        if words is not None:
+        text = media.text_of(part.data) if media.is_textual(kind) or not kind else None
+        if text is not None:
             # The vendor's file parts are PDFs (https://platform.openai.com/docs/guides/pdf-files).
-            content.append(self._with_extra({"type": "text", "text": words}, part.extra))
+            content.append(self._with_extra({"type": "text", "text": text}, part.extra))
             return
         if not kind:
-            self._losses.add(where, "nobody says what kind of file it is")
+            self._losses.add(where, "the file's media type is unknown")
             return
         name = part.name or ("document.pdf" if kind == "application/pdf" else "document")
         file = {"file_data": f"data:{kind};base64,{part.data}", "filename": name}
@@ -445,4 +449,6 @@ class _Writer:
         return wire
 
 
-_SOUNDS = {"wav": "wav", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "mp3": "mp3", "mpeg": "mp3", "mpeg3": "mp3"}
+_AUDIO_FORMATS = {
+    "wav": "wav", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "mp3": "mp3", "mpeg": "mp3", "mpeg3": "mp3",
+}  # fmt: skip

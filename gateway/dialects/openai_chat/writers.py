@@ -1,4 +1,4 @@
-"""Chat Completions replies, written: streams of chunks and whole completions."""
+"""Writes Chat Completions replies: streams of chunks and buffered completions."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _FINISH: dict[FinishReason, str] = {
 
 
 class StreamWriter:
-    """`data:` frames, then `[DONE]`."""
+    """Writes `data:` frames, then `[DONE]`."""
 
     content_type = "text/event-stream; charset=utf-8"
     __slots__ = (
-        "_created", "_id", "_include_usage", "_model", "_opened", "_own", "_raw", "_started", "_told", "_unsaid",
+        "_created", "_id", "_include_usage", "_model", "_omitted", "_opened", "_own", "_progress", "_raw", "_started",
         "_usage",
     )  # fmt: skip
 
@@ -47,33 +47,33 @@ class StreamWriter:
         self._include_usage = request.include_usage
         self._raw = raw
         self._created = int(time.time())
-        # The choices whose role has been said: the SDKs join roles as they join words.
+        # The choices whose role has been sent: the SDKs concatenate roles like text.
         self._started: set[int] = {0} if opened else set()
         self._opened = opened
         self._usage: Usage | None = None
         self._own: dict[str, Any] = {}
-        self._told: dict[int, ChoiceProgress] = {}
-        self._unsaid = OmittedParts()
+        self._progress: dict[int, ChoiceProgress] = {}
+        self._omitted = OmittedParts()
 
     @property
     def losses(self) -> list[DroppedParam]:
         """See `ReplyWriter.losses`."""
-        return self._unsaid.losses
+        return self._omitted.losses
 
     def opening(self, delta: Delta) -> bytes:
-        """See `ReplyWriter.opening`: the role, as every stream of OpenAI's begins."""
-        return self._synthesise(Delta((ChoiceDelta(),), id=delta.id, model=delta.model))
+        """See `ReplyWriter.opening`: the role, as in every OpenAI stream."""
+        return self._write_chunks(Delta((ChoiceDelta(),), id=delta.id, model=delta.model))
 
     def feed(self, deltas: list[Delta]) -> bytes:
-        """See `ReplyWriter.feed`. A chunk that holds nothing but usage goes on only if the caller asked for usage."""
+        """See `ReplyWriter.feed`. A chunk with only usage is sent only if the caller requested usage."""
         if not self._raw:
-            return b"".join([self._synthesise(delta) for delta in deltas])
+            return b"".join([self._write_chunks(delta) for delta in deltas])
         if self._opened:
             deltas = self._without_role(deltas)
         include_usage = self._include_usage
         return b"".join(
             [
-                b"data: %b\n\n" % delta.raw if delta.raw else self._synthesise(delta)
+                b"data: %b\n\n" % delta.raw if delta.raw else self._write_chunks(delta)
                 for delta in deltas
                 if delta.choices or include_usage or delta.usage is None
             ]
@@ -90,20 +90,20 @@ class StreamWriter:
         return b"data: " + errors.write(error) + b"\n\n"
 
     def _without_role(self, deltas: list[Delta]) -> list[Delta]:
-        """Up to the first word of choice 0: drops what only repeats the opening, takes the role off what does not."""
-        kept = []
+        """Up to the first content of choice 0: drops deltas that only repeat the opening, and removes the role."""
+        remaining = []
         for delta in deltas:
-            mine = [choice for choice in delta.choices if choice.index == 0]
-            if not self._opened or not mine:
-                kept.append(delta)
-            elif mine[0].has_content or mine[0].finish:
+            first_choice = [choice for choice in delta.choices if choice.index == 0]
+            if not self._opened or not first_choice:
+                remaining.append(delta)
+            elif first_choice[0].has_content or first_choice[0].finish:
                 self._opened = False
-                kept.append(msgspec.structs.replace(delta, raw=b"") if b'"role"' in delta.raw else delta)
+                remaining.append(msgspec.structs.replace(delta, raw=b"") if b'"role"' in delta.raw else delta)
             elif len(delta.choices) > 1:
-                kept.append(delta)
-        return kept
+                remaining.append(delta)
+        return remaining
 
-    def _synthesise(self, delta: Delta) -> bytes:
+    def _write_chunks(self, delta: Delta) -> bytes:
         if delta.usage is not None:
             self._usage = delta.usage
         if delta.id:
@@ -115,11 +115,11 @@ class StreamWriter:
         return b"".join([self._frame([self._choice(choice)], None) for choice in delta.choices])
 
     def _choice(self, choice: ChoiceDelta) -> dict[str, Any]:
-        told = self._told.get(choice.index)
-        if told is None:
-            told = self._told[choice.index] = ChoiceProgress(self._unsaid)
-        special = told.take(choice)
-        text = told.text
+        progress = self._progress.get(choice.index)
+        if progress is None:
+            progress = self._progress[choice.index] = ChoiceProgress(self._omitted)
+        extra_fields = progress.add(choice)
+        text = progress.text
         wire: dict[str, Any] = {}
         if choice.index not in self._started:
             self._started.add(choice.index)
@@ -127,18 +127,20 @@ class StreamWriter:
         if text or ("role" in wire and not choice.finish and not choice.tool_calls):
             wire["content"] = text
         if choice.reasoning:
-            wire[told.thoughts_name] = choice.reasoning
+            wire[progress.reasoning_field] = choice.reasoning
         if choice.refusal:
             wire["refusal"] = choice.refusal
         if choice.tool_calls:
-            wire["tool_calls"] = [_call_piece(call, custom=call.index in told.custom) for call in choice.tool_calls]
-        wire.update(special)
+            wire["tool_calls"] = [
+                _write_call_delta(call, custom=call.index in progress.custom) for call in choice.tool_calls
+            ]
+        wire.update(extra_fields)
         return {
             "index": choice.index,
             "delta": wire,
             "logprobs": write_logprobs(choice.logprobs),
             "finish_reason": _FINISH.get(choice.finish),
-            **told.beside(choice),
+            **progress.choice_fields(choice),
         }
 
     def _frame(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None) -> bytes:
@@ -156,7 +158,7 @@ class StreamWriter:
         return b"data: " + _encode(chunk) + b"\n\n"
 
 
-def _call_piece(call: ToolCallDelta, *, custom: bool) -> dict[str, Any]:
+def _write_call_delta(call: ToolCallDelta, *, custom: bool) -> dict[str, Any]:
     wire: dict[str, Any] = {"index": call.index}
     function: dict[str, Any] = {}
     if call.id:
@@ -171,114 +173,114 @@ def _call_piece(call: ToolCallDelta, *, custom: bool) -> dict[str, Any]:
 
 
 def _with_own(wire: dict[str, Any], own: Own, signature: str) -> dict[str, Any]:
-    """A call with what else its provider said of it, and with Google's signature."""
+    """A call with its provider's extra fields and Google's signature."""
     if own and "openai" in own:
         wire = merge(own["openai"], wire)
     if signature:
-        wire["extra_content"] = google.give(signature, wire.get("extra_content"))
+        wire["extra_content"] = google.add_signature(signature, wire.get("extra_content"))
     return wire
 
 
-class WholeWriter:
-    """One completion."""
+class BufferedWriter:
+    """Writes one buffered completion."""
 
     content_type = "application/json"
-    __slots__ = ("_deltas", "_id", "_model", "_raw", "_unsaid")
+    __slots__ = ("_deltas", "_id", "_model", "_omitted", "_raw")
 
     def __init__(self, request: ChatRequest, reply_id: str, *, raw: bool) -> None:
         self._id = reply_id
         self._model = request.model
         self._raw = raw
         self._deltas: list[Delta] = []
-        self._unsaid: OmittedParts | None = None
+        self._omitted: OmittedParts | None = None
 
     @property
     def losses(self) -> list[DroppedParam]:
         """See `ReplyWriter.losses`."""
-        return self._unsaid.losses if self._unsaid is not None else []
+        return self._omitted.losses if self._omitted is not None else []
 
     def opening(self, delta: Delta) -> bytes:
-        """A whole answer has none."""
+        """A buffered response has no opening."""
         return b""
 
     def feed(self, deltas: list[Delta]) -> bytes:
-        """Collects."""
+        """Collects without output."""
         self._deltas += deltas
         return b""
 
     def finish(self) -> bytes:
-        """The body: the provider's own if nothing touched it."""
+        """The body; the provider's bytes if nothing changed them."""
         deltas = self._deltas
         if self._raw and len(deltas) == 1 and deltas[0].raw:
             return deltas[0].raw
-        unsaid = self._unsaid = OmittedParts()
-        answer = Collector()
-        answer.feed(deltas)
-        told: dict[int, _WholeTold] = {}
+        omitted = self._omitted = OmittedParts()
+        collector = Collector()
+        collector.feed(deltas)
+        progress: dict[int, _BufferedChoice] = {}
         own: dict[str, Any] = {}
         for delta in deltas:
             own |= (delta.own or {}).get("openai") or {}
-            for piece in delta.choices:
-                told.setdefault(piece.index, _WholeTold(unsaid)).add(piece)
+            for delta_choice in delta.choices:
+                progress.setdefault(delta_choice.index, _BufferedChoice(omitted)).add(delta_choice)
         usage = own.pop("usage", {})
         completion: dict[str, Any] = {
-            "id": answer.id or self._id,
+            "id": collector.id or self._id,
             "object": "chat.completion",
             "created": int(time.time()),
-            "model": answer.model or self._model,
+            "model": collector.model or self._model,
             **own,
-            "choices": [_whole_choice(choice, told[choice.index]) for choice in answer.choices()],
+            "choices": [_write_choice(choice, progress[choice.index]) for choice in collector.choices()],
         }
-        if answer.usage is not None:
-            completion["usage"] = merge(usage, write_usage(answer.usage))
+        if collector.usage is not None:
+            completion["usage"] = merge(usage, write_usage(collector.usage))
         return _encode(completion)
 
     def fail(self, error: GatehouseError, request_id: str) -> bytes:
-        """A whole answer that fails is an error body."""
+        """The error body of a buffered response."""
         return errors.write(error)
 
 
-class _WholeTold:
-    """What else a whole message says, from the pieces of its choice."""
+class _BufferedChoice:
+    """The message fields besides text of a buffered choice, collected from its deltas."""
 
-    def __init__(self, unsaid: OmittedParts) -> None:
-        self._told = ChoiceProgress(unsaid)
+    def __init__(self, omitted: OmittedParts) -> None:
+        self._progress = ChoiceProgress(omitted)
         self.texts: list[str] = []
         self.message: dict[str, Any] = {}
-        self.beside: dict[str, Any] = {}
+        self.choice_fields: dict[str, Any] = {}
 
     @property
-    def thoughts_name(self) -> str:
-        return self._told.thoughts_name
+    def reasoning_field(self) -> str:
+        return self._progress.reasoning_field
 
-    def add(self, piece: ChoiceDelta) -> None:
-        for key, value in self._told.take(piece).items():
+    def add(self, delta_choice: ChoiceDelta) -> None:
+        for key, value in self._progress.add(delta_choice).items():
             before = self.message.get(key)
             self.message[key] = before + value if isinstance(before, list) and isinstance(value, list) else value
-        self.texts.append(self._told.text)
-        self.beside |= self._told.beside(piece)
+        self.texts.append(self._progress.text)
+        self.choice_fields |= self._progress.choice_fields(delta_choice)
 
 
-def _whole_choice(choice: CollectedChoice, told: _WholeTold) -> dict[str, Any]:
-    text = "".join(told.texts)
+def _write_choice(choice: CollectedChoice, progress: _BufferedChoice) -> dict[str, Any]:
+    text = "".join(progress.texts)
     message: dict[str, Any] = {"role": "assistant", "content": text or None, "refusal": choice.refusal or None}
     if choice.reasoning:
-        message[told.thoughts_name] = choice.reasoning
+        message[progress.reasoning_field] = choice.reasoning
     if choice.tool_calls:
-        message["tool_calls"] = [_whole_call(call) for call in choice.tool_calls]
+        message["tool_calls"] = [_write_call(call) for call in choice.tool_calls]
     if message["content"] is None and not choice.tool_calls and not choice.refusal:
         message["content"] = ""
-    message.update(told.message)
+    message.update(progress.message)
     return {
         "index": choice.index,
         "message": message,
         "logprobs": write_logprobs(tuple(choice.logprobs)),
         "finish_reason": _FINISH.get(choice.finish, "stop"),
-        **told.beside,
+        **progress.choice_fields,
     }
 
 
-def _whole_call(call: CollectedCall) -> dict[str, Any]:
+def _write_call(call: CollectedCall) -> dict[str, Any]:
     wire: dict[str, Any] = {"id": call.id, "type": "function"}
     if call.custom:
         wire |= {"type": "custom", "custom": {"name": call.name, "input": call.arguments}}
@@ -288,7 +290,7 @@ def _whole_call(call: CollectedCall) -> dict[str, Any]:
 
 
 def write_logprobs(tokens: tuple[TokenLogprob, ...]) -> dict[str, Any] | None:
-    """The `logprobs` of a choice."""
+    """Writes the `logprobs` of a choice."""
     if not tokens:
         return None
     content = [
@@ -303,7 +305,7 @@ def _write_token(token: TokenLogprob) -> dict[str, Any]:
 
 
 def write_usage(usage: Usage) -> dict[str, Any]:
-    """The `usage` object."""
+    """Writes the `usage` object."""
     counts: dict[str, Any] = {
         "prompt_tokens": usage.input,
         "completion_tokens": usage.output,

@@ -180,7 +180,7 @@ def test_openai_errors(openai_sdk: openai.OpenAI, upstream: str) -> None:
     with pytest.raises(openai.APIError) as cut:
         for _ in openai_sdk.chat.completions.create(model=f"cut5-{upstream}", messages=messages, stream=True):
             pass
-    assert cut.value.code == "upstream_cut"
+    assert cut.value.code == "upstream_interrupted"
 
 
 def test_openai_bad_requests(openai_sdk: openai.OpenAI, gateway: Gateway) -> None:

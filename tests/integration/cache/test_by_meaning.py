@@ -85,7 +85,7 @@ def test_in_the_shadow_nothing_is_given(gateway: Gateway, upstream: Recording) -
     time.sleep(0.1)
     assert kind(ask(gateway, "What is the colour of the A700's toner?", model="shadow")) == "miss"
     time.sleep(0.1)
-    assert "in the shadow; given from 0.90 on; of 1 observations" in gateway.request("GET", "/health").body.decode()
+    assert "shadow mode; threshold 0.90; 1 observations" in gateway.request("GET", "/health").body.decode()
 
 
 def test_an_answer_by_meaning_dies_with_its_passages(gateway: Gateway, upstream: Recording) -> None:

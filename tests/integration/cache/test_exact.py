@@ -140,7 +140,7 @@ def test_an_answer_dies_with_its_documents(gateway: Gateway, upstream: Recording
         assert gateway.request("POST", "/v1/sources/notes/documents", {"documents": documents}).status == 200
         # Its words are found at once, its meaning a little later: that is another state of the source.
         deadline = time.monotonic() + 60
-        while not (told := gateway.request("GET", "/health").json()["parts"]["notes"]).endswith("and meaning"):
+        while not (told := gateway.request("GET", "/health").json()["parts"]["notes"]).endswith("vector search"):
             assert time.monotonic() < deadline, told
             time.sleep(0.02)
 
@@ -213,7 +213,7 @@ def test_an_app_removes_its_own(gateway: Gateway, upstream: Recording) -> None:
         ("{tiers: [{kind: redis}]}", "there is no Redis"),
         ("{tiers: []}", "tiers"),
         ("{tiers: [{kind: disk}]}", "kind"),
-        ("{tiers: [{kind: postgres, url: mysql://x}]}", "no address of a PostgreSQL"),
+        ("{tiers: [{kind: postgres, url: mysql://x}]}", "not a PostgreSQL URL"),
         ("{scope: team}", "scope"),
     ],
 )

@@ -56,11 +56,11 @@ def test_budgets_of_days_gone_by_are_forgotten(tmp_path: Path) -> None:
     async def run() -> None:
         file = SqliteCounters(path, clock)
         for number in range(500):
-            demand = Charge(f"day-{number}", SPEND, 100, 10, 0, clock.now + DAY_US)
+            charge = Charge(f"day-{number}", SPEND, 100, 10, 0, clock.now + DAY_US)
             rolling = Charge(f"rolling-{number}", SPEND, 100, 10, DAY_US // 32)
             for each in (memory, file):
-                assert (await each.reserve(f"r{number}", [demand, rolling]))[0]
-                await each.settle(f"r{number}", [Settlement(demand, 5), Settlement(rolling, 5)])
+                assert (await each.reserve(f"r{number}", [charge, rolling]))[0]
+                await each.settle(f"r{number}", [Settlement(charge, 5), Settlement(rolling, 5)])
         month = Charge("month", SPEND, 100, 10, 0, clock.now + 31 * DAY_US)
         for each in (memory, file):
             await each.reserve("m", [month])
@@ -126,16 +126,16 @@ def test_a_budget_that_a_reload_brings_knows_what_was_spent_also_if_somebody_was
 def test_a_settlement_that_is_cancelled_while_others_hold_the_file_is_made_later(tmp_path: Path) -> None:
     async def run() -> None:
         counters, other = SqliteCounters(tmp_path / "c.sqlite"), SqliteCounters(tmp_path / "c.sqlite")
-        demand = Charge("b", SPEND, 100, 60, 0, FAR_US)
-        assert (await counters.reserve("a", [demand]))[0]
+        charge = Charge("b", SPEND, 100, 60, 0, FAR_US)
+        assert (await counters.reserve("a", [charge]))[0]
         other._connection.execute("BEGIN IMMEDIATE")
-        settling = asyncio.create_task(counters.settle("a", [Settlement(demand, 5)]))
+        settling = asyncio.create_task(counters.settle("a", [Settlement(charge, 5)]))
         await asyncio.sleep(0)
         settling.cancel()
         with pytest.raises(asyncio.CancelledError):
             await settling
         other._connection.execute("ROLLBACK")
-        assert (await counters.reserve("b", [demand]))[0]
+        assert (await counters.reserve("b", [charge]))[0]
         assert counters.taken("b") == 65
         await counters.close()
         await other.close()
@@ -224,7 +224,7 @@ def test_absurd_requests_and_answers_do_not_stop_redis(redis: RedisServer) -> No
             await ticket.settle(exchange)
             await quota.close()
         assert counters.reachable
-        assert not counters._late
+        assert not counters._pending
         await counters.reserve("x", [Charge("x", RATE, 1, 1, 1_000_000)])
         await counters.close()
 
@@ -281,9 +281,9 @@ def test_after_a_restart_and_a_reload_budgets_of_keys_tokens_and_users_know_what
                 for user in users:
                     exchange = Exchange("test")
                     exchange.caller, exchange.user = caller, user
-                    bounds += [each for each in quota._bounds(exchange) if each.scope == "user"]
-                for bound, standing in zip(bounds, await quota.standings(bounds), strict=True):
-                    found[f"{bound.scope}:{app}:{len(found)}"] = NANO - standing.left
+                    bounds += [each for each in quota._scoped_rules(exchange) if each.scope == "user"]
+                for bound, status in zip(bounds, await quota.statuses(bounds), strict=True):
+                    found[f"{bound.scope}:{app}:{len(found)}"] = NANO - status.left
             return {name: spent // 10**7 for name, spent in found.items()}
 
         quota = take_up(config())

@@ -91,15 +91,15 @@ def test_what_is_no_file_of_a_journal_keeps_no_other_from_the_ledger(
 def test_a_journal_that_is_removed_goes_on_in_a_new_file(tmp_path: Path, *, whole_folder: bool) -> None:
     folder = tmp_path / "journal"
     journal = Journal(folder)
-    assert not journal.restore()
+    assert not journal.reopen_if_removed()
     journal.begin(reserved(1))
     journal.begin(reserved(2))
     journal.write([entry(AT_MS, 2), entry(AT_MS, 3)])
     journal.path.unlink()
     if whole_folder:
         folder.rmdir()
-    assert journal.restore()
-    assert not journal.restore()
+    assert journal.reopen_if_removed()
+    assert not journal.reopen_if_removed()
     journal.begin(reserved(4))
     # As a process that is killed.
     journal._file.close()
@@ -161,7 +161,7 @@ def test_what_neither_disk_nor_database_takes_is_held_up_to_a_bound_and_then_cou
         assert encoded == 60
         monkeypatch.undo()
         assert ledger._to_disk()
-        assert len(journal.take(999)[0]) == 50
+        assert len(journal.read_batch(999)[0]) == 50
 
     asyncio.run(run())
 
@@ -188,13 +188,13 @@ def test_a_database_that_comes_back_empty_while_rows_wait_takes_them(tmp_path: P
 @COUNTING
 def test_workers_whose_counters_file_was_removed_spend_nothing(tmp_path: Path) -> None:
     async def run() -> None:
-        path, demand = tmp_path / "c.sqlite", Charge("b", SPEND, 100, 60, 0, 10**16)
+        path, charge = tmp_path / "c.sqlite", Charge("b", SPEND, 100, 60, 0, 10**16)
         old = SqliteCounters(path)
-        assert (await old.reserve("a", [demand]))[0]
+        assert (await old.reserve("a", [charge]))[0]
         path.rename(tmp_path / "moved.sqlite")
         for _ in range(2):
             with pytest.raises(Unreachable):
-                await old.reserve("c", [demand])
+                await old.reserve("c", [charge])
             old._tried = 0
             assert "restart the gateway" in old.condition.problem
             # Another stands in its place: who starts now counts there.
@@ -202,7 +202,7 @@ def test_workers_whose_counters_file_was_removed_spend_nothing(tmp_path: Path) -
             assert not new.condition.problem
         (tmp_path / "moved.sqlite").rename(path)
         with pytest.raises(Unreachable):
-            await old.reserve("c", [demand])
+            await old.reserve("c", [charge])
         await new.close()
         await old.close()
 
@@ -211,7 +211,7 @@ def test_workers_whose_counters_file_was_removed_spend_nothing(tmp_path: Path) -
 
 def test_counters_that_had_no_room_are_well_again_without_being_asked_for_anything(tmp_path: Path) -> None:
     async def run() -> None:
-        counters, demand = SqliteCounters(tmp_path / "c.sqlite"), Charge("b", SPEND, 100, 60, 0, 10**16)
+        counters, charge = SqliteCounters(tmp_path / "c.sqlite"), Charge("b", SPEND, 100, 60, 0, 10**16)
         connection = counters._connection
 
         class Full:
@@ -224,13 +224,13 @@ def test_counters_that_had_no_room_are_well_again_without_being_asked_for_anythi
 
         counters._connection = Full()  # type: ignore[assignment]
         with pytest.raises(Unreachable):
-            await counters.reserve("a", [demand])
+            await counters.reserve("a", [charge])
         assert "disk is full" in counters.condition.problem
         counters._connection = connection
         counters._tried = 0
         assert not counters.condition.problem
-        assert (await counters.reserve("a", [demand]))[0]
-        await counters.settle("a", [Settlement(demand, 5)])
+        assert (await counters.reserve("a", [charge]))[0]
+        await counters.settle("a", [Settlement(charge, 5)])
         assert counters.taken("b") == 5
         await counters.close()
 
@@ -282,7 +282,7 @@ async def run():
     ledger._journal._file = Full()
     ledger.begin(reserved(1))
     ledger.add(Exchange("POST /v1/messages"))
-    assert "1 rows are in memory only" in ledger.status(), ledger.status()
+    assert "1 rows are only in memory" in ledger.status(), ledger.status()
     print("held", flush=True)
     os._exit(0)
 
@@ -332,5 +332,5 @@ def test_counters_of_a_later_version_are_not_touched(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute(f"PRAGMA user_version = {FORM + 1}")
     connection.close()
-    with pytest.raises(ValueError, match=f"form {FORM + 1}; this one knows {FORM}.*start that version"):
+    with pytest.raises(ValueError, match=rf"format {FORM + 1}; this version reads {FORM}\): start that version"):
         SqliteCounters(path)

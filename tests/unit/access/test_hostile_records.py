@@ -97,14 +97,14 @@ def test_an_app_whose_budgets_nobody_can_read_spends_nothing(config: Config, tea
     assert fine is not None
     assert {bound.name for bound in fine.rules} == {"acme"}
     # Nor does it keep the others' budgets from being counted.
-    assert {bound.name for bound in found.known_bounds()} == {"acme"}
+    assert {bound.name for bound in found.known_rules()} == {"acme"}
 
 
 def test_an_app_with_a_budget_in_a_currency_that_has_gone(config: Config) -> None:
     for options in ('{"budget": "5 EUR per day"}', '{"per_user": {"budget": "5 EUR per day"}}'):
         found = directory(config, Party("app", "extra", options))
         assert found.of_key(key_of("extra")) is None
-        assert found.known_bounds() == []
+        assert found.known_rules() == []
 
 
 def test_networks_are_those_of_both() -> None:
@@ -123,7 +123,7 @@ def test_networks_are_those_of_both() -> None:
 
 
 def test_what_is_wrong_is_said_with_the_value() -> None:
-    with pytest.raises(ValueError, match=r"budget\.0\.spend: \"lots\" is no budget") as told:
+    with pytest.raises(ValueError, match=r"budget\.0\.spend: \"lots\" is not a budget") as told:
         check_options("app", {"budget": "lots"})
     assert "{" not in str(told.value)
     with pytest.raises(ValueError, match="list of names"):
@@ -167,7 +167,7 @@ def test_a_mistake_of_ours_tells_no_secret(log: LogFormat, capsys: pytest.Captur
     try:
         find(key)
     except RuntimeError:
-        structlog.get_logger().exception("a mistake of ours")
+        structlog.get_logger().exception("unhandled exception")
     told = capsys.readouterr().err
     assert "2 things went wrong" in told
     assert "test_hostile_records.py" in told
@@ -325,7 +325,7 @@ def test_the_row_of_a_key_that_cannot_be_read_stays_and_is_told(tmp_path: Path) 
         assert keys.find(good)
         with pytest.raises(Unauthenticated):
             keys.find(bad)
-        assert (keys.unreadable, keys.status()) == (1, "ready, 1 keys, 1 that can't be read and are refused")
+        assert (keys.unreadable, keys.status()) == (1, "ready, 1 keys, 1 unreadable and refused")
         async with database.engine.connect() as connection:
             assert len((await connection.execute(select(KEYS.c.id))).all()) == 2
         await database.close()

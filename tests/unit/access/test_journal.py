@@ -97,7 +97,7 @@ class JournalMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.in_hand is None)
     @rule(most=st.integers(1, 50))
     def take(self, most: int) -> None:
-        self.in_hand = self.journal.take(most)
+        self.in_hand = self.journal.read_batch(most)
 
     @precondition(lambda self: self.in_hand is not None)
     @rule(arrives=st.booleans())
@@ -106,7 +106,7 @@ class JournalMachine(RuleBasedStateMachine):
         (entries, place), self.in_hand = self.in_hand, None
         if arrives:
             self.insert(entries)
-            self.journal.taken(place)
+            self.journal.mark_stored(place)
 
     @rule(torn=st.integers(0, 300), committed=st.booleans())
     def crash(self, torn: int, committed: bool) -> None:
@@ -123,7 +123,7 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(most=st.integers(1, 50), until=st.integers(0, 4))
     def adopt(self, most: int, until: int) -> None:
         """What is left behind; the database may go away after some batches."""
-        for path in self.journal.left_behind():
+        for path in self.journal.orphans():
             for number, (entries, broken) in enumerate(read_journal(path, most)):
                 assert all(each.why == TORN for each in broken)
                 if number == until:
@@ -152,10 +152,10 @@ class JournalMachine(RuleBasedStateMachine):
         if hasattr(self, "journal"):
             self.in_hand = None
             while self.journal.waiting:
-                entries, place = self.journal.take(50)
+                entries, place = self.journal.read_batch(50)
                 assert entries
                 self.insert(entries)
-                self.journal.taken(place)
+                self.journal.mark_stored(place)
             self.adopt(50, 10**9)
             self.journal.close()
             assert sorted(self.database) == sorted(self.written)
@@ -177,7 +177,7 @@ from pathlib import Path
 from access.ledger.journal import Journal
 mine = Journal(Path({str(tmp_path)!r}))
 while True:
-    for path in mine.left_behind():
+    for path in mine.orphans():
         path.unlink()
 """
     adopter = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
@@ -217,12 +217,12 @@ def test_half_a_line_that_could_not_be_taken_back_harms_no_other(tmp_path: Path)
     journal._file = Stuck(journal)  # type: ignore[assignment]
     with pytest.raises(OSError, match="error"):
         journal.write([entry(AT_MS, 2), entry(AT_MS, 3)])
-    assert len(journal.take(9)[0]) == 1
+    assert len(journal.read_batch(9)[0]) == 1
     journal._file = file
     journal.write([entry(AT_MS, 2), entry(AT_MS, 3)])
-    entries, place = journal.take(9)
+    entries, place = journal.read_batch(9)
     assert [each.request_id for each in entries] == ["r1", "r2", "r3"]
-    journal.taken(place)
+    journal.mark_stored(place)
     assert journal.waiting == 0
 
 
@@ -230,7 +230,7 @@ def test_what_has_been_taken_is_not_left_behind_for_years(tmp_path: Path) -> Non
     """A row that was swept as too old would be counted again if it were adopted."""
     journal = Journal(tmp_path)
     journal.write([entry(AT_MS, 1)])
-    journal.taken(journal.take(9)[1])
+    journal.mark_stored(journal.read_batch(9)[1])
     assert journal.path.stat().st_size == 0
 
 
@@ -391,7 +391,7 @@ def test_a_row_of_absurd_numbers_stops_nobody(tmp_path: Path) -> None:
         await database.prepare()
         journal = Journal(tmp_path)
         journal.write([made])
-        await insert(database, journal.take(9)[0])
+        await insert(database, journal.read_batch(9)[0])
         assert await kept(database) == (1, 1)
         journal.close()
         await database.close()

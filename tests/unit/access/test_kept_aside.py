@@ -279,8 +279,8 @@ def test_the_log_says_where_and_why_and_never_what(tmp_path: Path) -> None:
     assert event["lines"] == 6
     assert event["first_bytes"] == [sum(len(each) + 1 for each in lines[:count]) for count in range(6)]
     assert TORN in event["why"]
-    assert f"of version {VERSION + 1}, and this one knows {VERSION}" in event["why"]
-    assert "not as this version expects it at `$.cost`" in event["why"]
+    assert f"written by version {VERSION + 1}; this version reads up to {VERSION}" in event["why"]
+    assert "unexpected value at `$.cost`" in event["why"]
 
 
 def test_a_row_without_the_end_of_its_line_is_a_row(tmp_path: Path) -> None:
@@ -329,15 +329,15 @@ def test_a_disk_that_is_full_keeps_the_line_in_the_journal(tmp_path: Path) -> No
     journal.write([entry(AT_MS, 1)])
     aside = journal.path.with_suffix(".undecodable")
     aside.touch()
-    entries, place = journal.take(9)
+    entries, place = journal.read_batch(9)
     assert len(entries) == 1
     with full_disk(3, aside), pytest.raises(OSError, match="large"):
-        journal.taken(place)
+        journal.mark_stored(place)
     assert aside.read_bytes() == b""
     assert journal.waiting
-    entries, place = journal.take(9)
+    entries, place = journal.read_batch(9)
     assert len(entries) == 1
-    journal.taken(place)
+    journal.mark_stored(place)
     assert aside.read_bytes() == b"spoilt\n"
     assert not journal.waiting
     journal.close()

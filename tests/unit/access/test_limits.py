@@ -71,15 +71,15 @@ def test_a_window_never_holds_more_than_twice_its_count(
         for pause, amount in asked:
             clock.now += pause
             taken = min(amount, count)
-            demand = Charge("r", RATE, count, taken, window_s * 1_000_000)
-            ok, (standing,) = await counters.reserve("x", [demand])
-            assert ok == (standing.wait_us == 0)
+            charge = Charge("r", RATE, count, taken, window_s * 1_000_000)
+            ok, (status,) = await counters.reserve("x", [charge])
+            assert ok == (status.wait_us == 0)
             if ok:
                 admitted.append((clock.now, taken))
             else:
                 # Whoever waits as long as told is admitted.
-                clock.now += standing.wait_us
-                assert (await counters.reserve("x", [demand]))[0]
+                clock.now += status.wait_us
+                assert (await counters.reserve("x", [charge]))[0]
                 admitted.append((clock.now, taken))
 
     asyncio.run(run())
@@ -104,13 +104,13 @@ def test_spent_and_reserved_never_exceed_a_budget(limit: int, actions: list[tupl
     async def run() -> None:
         for number, (action, amount) in enumerate(actions):
             if action == "ask":
-                demand = Charge("b", SPEND, limit, amount, window_us, FAR_US)
-                if (await counters.reserve(str(number), [demand]))[0]:
-                    live.append((str(number), demand))
+                charge = Charge("b", SPEND, limit, amount, window_us, FAR_US)
+                if (await counters.reserve(str(number), [charge]))[0]:
+                    live.append((str(number), charge))
             elif action == "settle" and live:
-                request, demand = live.pop(amount % len(live))
-                actual = amount % (demand.amount + 1)
-                await counters.settle(request, [Settlement(demand, actual)])
+                request, charge = live.pop(amount % len(live))
+                actual = amount % (charge.amount + 1)
+                await counters.settle(request, [Settlement(charge, actual)])
                 truth.append((clock.now, actual))
             elif action == "die" and live:
                 live.pop(amount % len(live))
@@ -157,7 +157,7 @@ def test_memory_sqlite_and_redis_say_the_same(redis: RedisServer, tmp_path: Path
     keys = [*rates, ("s", SLOTS, 3, 0), ("b", SPEND, 1000, 0), ("b2", SPEND, 500, 3_600_000_000)]
     chance = random.Random(5)
 
-    def demand(key: str, kind: int, limit: int, window: int) -> Charge:
+    def charge(key: str, kind: int, limit: int, window: int) -> Charge:
         amount = 1 if kind == SLOTS else chance.randint(1, 3) if kind == RATE else chance.randint(1, 20)
         return Charge(key, kind, limit, amount, window, FAR_US // 1000, chance.random() < 0.9)
 
@@ -178,28 +178,28 @@ def test_memory_sqlite_and_redis_say_the_same(redis: RedisServer, tmp_path: Path
                 assert told[0] == told[1] == told[2]
                 continue
             request = f"q{number}"
-            asked = [demand(*each) for each in chance.sample(keys, chance.randint(1, 4))]
+            asked = [charge(*each) for each in chance.sample(keys, chance.randint(1, 4))]
             answers = [await each.reserve(request, asked) for each in all_of_them]
-            plain = [(ok, [(each.left, each.wait_us > 0) for each in standings]) for ok, standings in answers]
+            plain = [(ok, [(each.left, each.wait_us > 0) for each in statuses]) for ok, statuses in answers]
             assert plain[0] == plain[1] == plain[2], asked
             if answers[0][0]:
                 # What was over a soft rate or had no slot was not counted.
                 live[request] = [
-                    each for each, standing in zip(asked, answers[0][1], strict=True)
-                    if not standing.wait_us or each.kind == SPEND
+                    each for each, status in zip(asked, answers[0][1], strict=True)
+                    if not status.wait_us or each.kind == SPEND
                 ]  # fmt: skip
         await shared.close()
 
     asyncio.run(run())
 
 
-async def take(counters: Sequence[Counters], count: int, demand: Callable[[], Charge], held: list[str]) -> int:
+async def take(counters: Sequence[Counters], count: int, charge: Callable[[], Charge], held: list[str]) -> int:
     """How many of `count` requests at once are admitted, over all of `counters`."""
 
     async def one(number: int) -> bool:
         name = f"{len(held)}-{number}-{random.random()}"
         try:
-            ok, _ = await counters[number % len(counters)].reserve(name, [demand()])
+            ok, _ = await counters[number % len(counters)].reserve(name, [charge()])
         except Unreachable:
             return False
         if ok:
@@ -214,7 +214,7 @@ async def take(counters: Sequence[Counters], count: int, demand: Callable[[], Ch
 def test_replicas_admit_exactly_what_there_is_room_for_also_after_redis_has_lost_everything(
     redis: RedisServer, kind: int
 ) -> None:
-    def demand() -> Charge:
+    def charge() -> Charge:
         return Charge("x", kind, 137 * 7 if kind == SPEND else 137, 7 if kind == SPEND else 1, 0, FAR_US // 1000)
 
     async def run() -> None:
@@ -224,16 +224,16 @@ def test_replicas_admit_exactly_what_there_is_room_for_also_after_redis_has_lost
             each.start()
         await asyncio.sleep(0.6)
         held: list[str] = []
-        assert await take(replicas, 100, demand, held) == 100
+        assert await take(replicas, 100, charge, held) == 100
         redis.stop()
-        assert await take(replicas, 20, demand, held) == 0
+        assert await take(replicas, 20, charge, held) == 0
         redis.start()
         deadline = time.monotonic() + 5
         admitted = 0
         while admitted < 37 and time.monotonic() < deadline:
-            admitted += await take(replicas, 40, demand, held)
+            admitted += await take(replicas, 40, charge, held)
             await asyncio.sleep(0.05)
-        admitted += await take(replicas, 200, demand, held)
+        admitted += await take(replicas, 200, charge, held)
         assert (admitted, len(held)) == (37, 137)
         for each in replicas:
             await each.close()

@@ -196,14 +196,14 @@ def test_the_counters_of_a_machine(released: Path, expected: Any, tmp_path: Path
         counters = SqliteCounters(path, lambda: NOW_US)
         taken = expected["counters"]
         assert {name: counters.taken(name) for name in taken} == taken
-        demands = [RATE_OF, SLOTS_OF, DAY_OF, ROLLING_OF]
-        ends = [Settlement(each, 1_000_000_000 if each.kind == SPEND else 1) for each in demands]
+        charges = [RATE_OF, SLOTS_OF, DAY_OF, ROLLING_OF]
+        ends = [Settlement(each, 1_000_000_000 if each.kind == SPEND else 1) for each in charges]
         await counters.settle("under-way", ends)
         # Whose lease had run out was counted in full; of a calendar's budget what was too much comes back.
         await counters.settle("died", ends)
         assert counters.taken(DAY_OF.key) == taken[DAY_OF.key] - 1_000_000_000 - 1_000_000_000
         assert counters.taken(ROLLING_OF.key) == taken[ROLLING_OF.key] - 2_000_000_000
-        admitted, _ = await counters.reserve("new", demands)
+        admitted, _ = await counters.reserve("new", charges)
         assert admitted
         await counters.close()
 
@@ -217,7 +217,7 @@ def test_the_counters_of_replicas(released: Path, expected: Any, redis: RedisSer
     async def run() -> None:
         client: Any = Redis.from_url(redis.url)
         counters = RedisCounters(client)
-        await counters._meet()
+        await counters._join_epoch()
         epoch = counters._epoch
         for key, kind, value in kept:
             if kind == "hash":
@@ -295,7 +295,7 @@ def test_tables_of_a_later_version_are_refused_with_both_versions_and_the_cure(t
         database.doubt()
         async with database.engine.begin() as connection:
             await connection.execute(text("UPDATE alembic_version SET version_num = :later"), {"later": later})
-        with pytest.raises(SchemaTooNew, match=f"step {later}; this one knows {HEAD}.*start that version"):
+        with pytest.raises(SchemaTooNew, match=f"step {later}, and this version supports {HEAD}: start that version"):
             await database.prepare()
 
     on(f"sqlite:///{tmp_path / 'gatehouse.sqlite'}", act)

@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from access.database.store import Database
 from access.database.tables import ATTEMPTS, HOURS, REQUESTS
-from access.ledger.entry import NOBODY_KNOWS, LedgerEntry, RequestStart, Reservation, entry_of, reservation_of
+from access.ledger.entry import UNKNOWN_OUTCOME, LedgerEntry, RequestStart, Reservation, entry_of, reservation_of
 from access.ledger.journal import COMPACT_BYTES, Journal
 from access.ledger.ledger import Ledger
 from access.ledger.lines import TORN, read_journal
@@ -96,9 +96,9 @@ class ReservationMachine(RuleBasedStateMachine):
 
     @rule(most=st.integers(1, 20))
     def to_the_database(self, most: int) -> None:
-        entries, place = self.journal.take(most)
+        entries, place = self.journal.read_batch(most)
         self.insert(entries)
-        self.journal.taken(place)
+        self.journal.mark_stored(place)
 
     @rule()
     def make_it_short(self) -> None:
@@ -116,7 +116,7 @@ class ReservationMachine(RuleBasedStateMachine):
     @rule(most=st.integers(1, 20), until=st.integers(0, 3))
     def adopt(self, most: int, until: int) -> None:
         """The adopter may die in the middle, too."""
-        for path in self.journal.left_behind():
+        for path in self.journal.orphans():
             begun: dict[str, Reservation] = {}
             for number, (entries, broken) in enumerate(read_journal(path, most, begun)):
                 assert all(each.why == TORN for each in broken)
@@ -134,7 +134,7 @@ class ReservationMachine(RuleBasedStateMachine):
         self.journal.close()
         assert set(self.database) == self.ended | set(self.lost)
         for name, row in self.database.items():
-            assert (row.outcome == NOBODY_KNOWS) is (name in self.lost)
+            assert (row.outcome == UNKNOWN_OUTCOME) is (name in self.lost)
             if name in self.lost:
                 assert row.cost == 1000 * self.lost[name]
         assert not list(self.folder.iterdir())
@@ -176,7 +176,7 @@ def test_who_did_not_end_has_a_row_of_his_own_and_who_did_has_no_other(tmp_path:
             attempts = list((await connection.execute(select(ATTEMPTS))).mappings())
             hours = list((await connection.execute(select(HOURS))).mappings())
         assert {name: row["outcome"] for name, row in rows.items()} == {
-            "r1": NOBODY_KNOWS, "r2": "ok", "r3": NOBODY_KNOWS, "r4": "ok",
+            "r1": UNKNOWN_OUTCOME, "r2": "ok", "r3": UNKNOWN_OUTCOME, "r4": "ok",
         }  # fmt: skip
         first, third = rows["r1"], rows["r3"]
         assert (first["cost"], first["target"], first["estimated"]) == (7_000_000, "p/m", True)
@@ -239,7 +239,7 @@ def test_the_journal_stays_short_under_load_that_never_ends(tmp_path: Path) -> N
         journal.write([msgspec.structs.replace(long, id=reserved(number).id)])
         if number % 50 == 0:
             # One row is always on its way.
-            journal.taken(journal.take(99)[1])
+            journal.mark_stored(journal.read_batch(99)[1])
         assert journal.path.stat().st_size < 3 * COMPACT_BYTES
     assert len(list(tmp_path.iterdir())) == 1
     journal._file.close()
@@ -251,7 +251,7 @@ def test_the_journal_stays_short_under_load_that_never_ends(tmp_path: Path) -> N
 def test_a_process_that_ends_with_somebody_under_way_leaves_its_journal(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.begin(reserved(1))
-    journal.taken(journal.take(9)[1])
+    journal.mark_stored(journal.read_batch(9)[1])
     journal.close()
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -300,8 +300,8 @@ def test_what_is_kept_is_what_the_counters_hold(tmp_path: Path, *, sqlite: bool)
         last = kept.lines[-1]
         assert last.cost == 2 * (kept.lines[0].cost or 0) > 0
         assert (last.id, last.app, last.team, last.user) == (exchange.ledger_id, "bot", "blue", "ada")
-        demand = kept.quota.demand(BUDGET, 0)
-        assert kept.counters.taken(demand.key) == last.cost
+        charge = kept.quota.charge(BUDGET, 0)
+        assert kept.counters.taken(charge.key) == last.cost
         exchange.attempts[1].usage = Usage(input=3, output=4)
         await ticket.settle(exchange)
         # Who asks for more after the end has nothing reserved.
@@ -424,7 +424,7 @@ def test_who_ends_after_the_ledger_is_found_by_the_next_start(tmp_path: Path) ->
         again.start()
         await again.adopt()
         async with database.engine.connect() as connection:
-            assert [row[0] for row in await connection.execute(select(REQUESTS.c.outcome))] == [NOBODY_KNOWS]
+            assert [row[0] for row in await connection.execute(select(REQUESTS.c.outcome))] == [UNKNOWN_OUTCOME]
         await again.close()
         await database.close()
 

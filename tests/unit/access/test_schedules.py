@@ -84,7 +84,7 @@ class Budget:
     def total(self) -> int:
         return self.settled + sum(self.live.values()) + self.dead
 
-    def demand(self, amount: int) -> Charge:
+    def charge(self, amount: int) -> Charge:
         return Charge(self.key, SPEND, self.limit, amount, 0, FAR_US)
 
     def of(self, request: str) -> Counters:
@@ -92,7 +92,7 @@ class Budget:
         return self.counters[int(request[1:]) % len(self.counters)]
 
     async def ask(self, request: str, amount: int) -> None:
-        admitted, (standing,) = await self.of(request).reserve(request, [self.demand(amount)])
+        admitted, (status,) = await self.of(request).reserve(request, [self.charge(amount)])
         fits = self.total + amount <= self.limit
         assert fits or not admitted
         if self.heard:
@@ -100,12 +100,12 @@ class Budget:
         if admitted:
             self.live[request] = self.live.get(request, 0) + amount
         if self.heard:
-            assert standing.left == self.limit - self.total
+            assert status.left == self.limit - self.total
 
     async def settle(self, request: str, actual: int) -> None:
         amount = self.live.pop(request)
         self.settled += min(actual, amount)
-        settlement = Settlement(self.demand(amount), min(actual, amount))
+        settlement = Settlement(self.charge(amount), min(actual, amount))
         self.last = (self.of(request), request, settlement)
         await self.of(request).settle(request, [settlement])
 
@@ -198,7 +198,7 @@ class Unheard(Budget):
             await self.beat()
         elif action == "ask unheard":
             request = f"q{next(_numbers)}"
-            heard = await _unheard(self.of(request).reserve(request, [self.demand(amount)]), place)
+            heard = await _unheard(self.of(request).reserve(request, [self.charge(amount)]), place)
             if heard is not None and heard[0]:
                 assert self.total + amount <= self.limit
                 self.live[request] = amount
@@ -207,7 +207,7 @@ class Unheard(Budget):
             kept = self.live.pop(some)
             self.settled += min(amount, kept)
             self.ledger.append((time.time(), min(amount, kept)))
-            settlement = Settlement(self.demand(kept), min(amount, kept))
+            settlement = Settlement(self.charge(kept), min(amount, kept))
             await _unheard(self.of(some).settle(some, [settlement]), place)
             self.heard = False
         elif action == "wait":

@@ -16,11 +16,11 @@ ASKED = ChatRequest(dialect="openai", model="m", messages=(Message("user", (Text
 
 def counted(attempt: Attempt, *said: str) -> Attempt:
     transcript = Transcript(attempt)
-    transcript.asked = ASKED
+    transcript.request = ASKED
     for words in said:
         transcript.add(words)
     complete_usage([transcript])
-    assert transcript.asked is None
+    assert transcript.request is None
     assert not attempt.uncounted
     return attempt
 

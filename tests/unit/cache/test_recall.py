@@ -52,7 +52,7 @@ class Reply:
 class Source:
     version = "1"
 
-    async def again(self, passages: Any, labels: Any = None) -> list[Passage]:
+    async def refresh(self, passages: Any, labels: Any = None) -> list[Passage]:
         return [msgspec.structs.replace(each, text="t") for each in passages]
 
 

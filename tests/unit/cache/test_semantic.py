@@ -133,7 +133,7 @@ class TestLearner:
         for _ in range(40):
             learner.observe(0.99, right=False)
         assert learner.threshold > 1
-        assert "nothing is given" in learner.status()
+        assert "disabled: too many false hits" in learner.status()
         for _ in range(1999):
             learner.observe(0.99, right=True)
         assert learner.threshold <= START
@@ -202,7 +202,7 @@ def test_questions_are_bounded_and_forgotten() -> None:
     assert nearest.find("What is thing 4?", unit(4), "q") is None
     found = nearest.find("What is thing 4?", unit(4), "p")
     assert found is not None
-    assert found.kept.place.key == bytes([4])
+    assert found.stored.place.key == bytes([4])
     assert nearest.purge(Purge("a", key=bytes([4]))) == [bytes([4])]
     assert nearest.find("What is thing 4?", unit(4), "p") is None
     # The same place again is one question, not two.

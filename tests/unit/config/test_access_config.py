@@ -11,10 +11,14 @@ from tests.configs import refusal
 
 HEAD = "version: 1\nproviders: {p: {kind: simulated}}\nmodels: {m: {targets: [p/m]}}\n"
 WRONG = [
-    ("apps: {a: {keys: [k], budget: 5 per day}}", "apps.a.budget", "is no budget"),
-    ("apps: {a: {keys: [k], budget: 0 USD per day}}", "apps.a.budget", "is no budget"),
+    ("apps: {a: {keys: [k], budget: 5 per day}}", "apps.a.budget", "is not a budget"),
+    ("apps: {a: {keys: [k], budget: 0 USD per day}}", "apps.a.budget", "is not a budget"),
     ("apps: {a: {keys: [k], budget: 5 EUR per day}}", "apps.a.budget", "currencies: {EUR: 1.08 USD}"),
-    ("apps: {a: {keys: [k], per_user: {budget: 5 EUR per day}}}", "apps.a.per_user.budget", "one EUR is worth"),
+    (
+        "apps: {a: {keys: [k], per_user: {budget: 5 EUR per day}}}",
+        "apps.a.per_user.budget",
+        "the exchange rate of EUR is missing",
+    ),
     ("apps: {a: {keys: [k], budget: 5 USD in 900 days}}", "apps.a.budget", "400 days"),
     (
         "apps: {a: {keys: [k], budget: {spend: 5 USD per day, time_zone: Mars/Base}}}",
@@ -26,9 +30,9 @@ WRONG = [
     ("apps: {a: {keys: [k], budget: {spend: 5 USD per day, downgrade: n}}}", "downgrade", 'there is no model "n"'),
     ("apps: {a: {keys: [k], team: red}}", "apps.a.team", 'there is no team "red"'),
     ("teams: {t: {organisation: x}}\napps: {a: {keys: [k]}}", "teams.t.organisation", 'there is no organisation "x"'),
-    ("apps: {a: {keys: [k], networks: [10.0.0.1/8]}}", "apps.a.networks", "is no network"),
+    ("apps: {a: {keys: [k], networks: [10.0.0.1/8]}}", "apps.a.networks", "is not a network"),
     ("apps: {a: {keys: [k], surfaces: [cohere]}}", "apps.a.surfaces", "openai"),
-    ("apps: {a: {}}", "apps.a", "it has no key"),
+    ("apps: {a: {}}", "apps.a", "the app has no key"),
     ("apps: {a: {keys: []}}", "apps.a.keys", "empty"),
     ("apps: {a: {keys: [k]}}\nidentity: [{issuer: https://i, audience: g}]", "identity", "app_claim"),
     (
@@ -41,17 +45,21 @@ WRONG = [
     ("apps: {a: {keys: [k]}}\nadmin: {keys: {olga: {key: long-enough-to-be-one, role: god}}}", "role", "owner"),
     ("apps: {a: {keys: [k]}}\nserver: {database: mysql://x/y}", "server.database", "sqlite:///"),
     ("apps: {a: {keys: [k]}}\nserver: {database: postgresql://h/d}", "server.database", "server.pepper"),
-    ("apps: {a: {keys: [k]}}\nserver: {database: postgresql://u@h:port/d}", "server.database", "no address"),
+    (
+        "apps: {a: {keys: [k]}}\nserver: {database: postgresql://u@h:port/d}",
+        "server.database",
+        "not a database URL",
+    ),
     ("apps: {a: {keys: [k]}}\nserver: {pepper: short}", "server.pepper", "32 characters"),
     ("apps: {a: {keys: [k]}}\nserver: {workers: 0}", "server.workers", "1"),
     ("apps: {a: {keys: [k]}}\nserver: {trusted_proxies: [balancer]}", "server.trusted_proxies", "10.0.0.0/8"),
-    ("apps: {a: {keys: [k]}}\nprices: {p/m: [{input: 1, output: 1}, {input: 2, output: 2}]}", "prices", "since: day"),
+    ("apps: {a: {keys: [k]}}\nprices: {p/m: [{input: 1, output: 1}, {input: 2, output: 2}]}", "prices", "later since"),
     ("apps: {a: {keys: [k]}}\nprices: {p/m: {input: 1, output: 1, since: soon}}", "prices.p/m.since", "2027-01-01"),
     (
         "apps: {a: {keys: [k]}}\nprices: {p/m: {input: 1, output: 1, tiers: [{above: 9 tokens, input: 1, output: 1}, "
         "{above: 5 tokens, input: 1, output: 1}]}}",
         "prices.p/m",
-        "do not rise",
+        "not in ascending order",
     ),
     ("apps: {a: {keys: [k]}}\ncurrencies: {EUR: 1.08}", "currencies.EUR", "1.08 USD"),
 ]

@@ -119,18 +119,18 @@ def test_what_a_reference_holds_is_never_quoted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("access: keys", "access: no app has a key, so nobody could call"),
-        ("server: {listen: '0.0.0.0:1'}", 'server.listen: anybody who reaches "0.0.0.0:1" could call'),
-        ("access: open\nserver: {listen: '[::]:1'}", 'access: anybody who reaches "[::]:1" could call'),
+        ("access: keys", "access: no app has a key, so no caller has access"),
+        ("server: {listen: '0.0.0.0:1'}", 'server.listen: anyone who can reach "0.0.0.0:1" would have access'),
+        ("access: open\nserver: {listen: '[::]:1'}", 'access: anyone who can reach "[::]:1" would have access'),
         ("models: {m: {targets: [a/b]}}", 'models.m.targets[0]: there is no provider "a"'),
         ("apps: {a: {keys: [k], models: [m]}}", 'apps.a.models[0]: there is no model "m"'),
         ("apps: {a: {keys: []}}", "apps.a.keys: the list is empty"),
-        ("providers: {a: {kind: openai}}", "providers.a: a key is missing"),
+        ("providers: {a: {kind: openai}}", "providers.a: the API key is missing"),
         ("providers: {a: {kind: gemini, api_key: 'a\\nb'}}", None),
-        ("server: {drain: 0s}", "server.drain: this must be more than 0"),
-        ("server: {listen: '1.2.3.4:99999'}", 'server.listen: "1.2.3.4:99999" is no address to listen on'),
-        ("agents: {}", "agents: there is no such section"),
-        ("version: 1", "version: this key is here twice, first in line 1"),
+        ("server: {drain: 0s}", "server.drain: must be more than 0"),
+        ("server: {listen: '1.2.3.4:99999'}", 'server.listen: "1.2.3.4:99999" is not a listen address'),
+        ("agents: {}", "agents: unknown section"),
+        ("version: 1", "version: duplicate key, first in line 1"),
     ],
 )
 def test_single_problems(tmp_path: Path, text: str, expected: str | None) -> None:
@@ -143,7 +143,7 @@ def test_single_problems(tmp_path: Path, text: str, expected: str | None) -> Non
 def test_a_key_with_a_line_end_is_refused(tmp_path: Path) -> None:
     text = 'providers: {a: {kind: gemini, api_key: "${K}"}}'
     found = messages(tmp_path, text, {"K": "abc\r\nx-evil: 1"})
-    assert found == ["providers.a.api_key: the secret holds a character that no HTTP header may carry"]
+    assert found == ["providers.a.api_key: the secret contains a character that an HTTP header can't have"]
 
 
 def test_apps(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_apps(tmp_path: Path) -> None:
 def test_listen_is_replaced_before_it_is_checked(tmp_path: Path) -> None:
     path = written(tmp_path, "version: 1")
     assert load(path, {}, listen="127.0.0.1:0").server.port == 0
-    with pytest.raises(ConfigError, match="could call"):
+    with pytest.raises(ConfigError, match="would have access"):
         load(path, {}, listen="0.0.0.0:80")
 
 
@@ -207,7 +207,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_many_aliases_end(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
-    with pytest.raises(ConfigError, match="far too much"):
+    with pytest.raises(ConfigError, match="expands to too much"):
         load(written(tmp_path, "\n".join(lines)), {})
 
 
@@ -231,7 +231,17 @@ def test_every_field_is_described() -> None:
 
 
 def test_the_reference_page_is_current() -> None:
-    assert (ROOT / "docs" / "configuration.md").read_text() == manual()
+    assert (ROOT / "docs" / "reference" / "configuration.md").read_text() == manual()
+
+
+def test_the_reference_prints_every_section_once() -> None:
+    page = manual()
+    for struct in {each for each in structs(Config, KINDS) if each is not Config}:
+        assert page.count(f"{struct.__doc__}") in (1, 2), f"{struct.__name__} is printed once, and may be a kind"
+    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    assert [each for each in headings if headings.count(each) > 1] == []
+    anchors = {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", page)) <= anchors
 
 
 def test_plan_of_a_pipeline(tmp_path: Path) -> None:

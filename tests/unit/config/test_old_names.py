@@ -108,7 +108,7 @@ def test_check_warns_of_each_old_name_and_gives_the_new_one(tmp_path: Path) -> N
     [
         ("pipelines: {p: {answer: a, model: a}}", "pipelines.p.answer", "`answer` is the old name of `model`"),
         ("pipelines: {p: {answer: ghost}}", "pipelines.p.model", "there is no model"),
-        ("server: {slowest: quick}", "server.min_rate", "is no size"),
+        ("server: {slowest: quick}", "server.min_rate", "is not a size"),
         ("server: {notice: [1]}", "server.shutdown_delay", ""),
     ],
 )

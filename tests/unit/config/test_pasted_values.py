@@ -21,9 +21,9 @@ FILE = "version: 1\nproviders: {o: {kind: openai, %s}}\nmodels: {o: {targets: [o
         ("api_key: '{{ secrets.OPENAI }}'", "${NAME}"),
         ("api_key: '${{ secrets.OPENAI }}'", "${"),
         ("api_key: 'env:OPENAI_API_KEY'", "${NAME}"),
-        ("api_key: '\"sk-abcdef\"'", "take them away"),
-        ("api_key: '${QUOTED}'", "take them away"),
-        ("api_keys: [Bearer sk-abcdef]", "the key alone"),
+        ("api_key: '\"sk-abcdef\"'", "remove the quotes"),
+        ("api_key: '${QUOTED}'", "remove the quotes"),
+        ("api_keys: [Bearer sk-abcdef]", "write only the key"),
     ],
 )
 def test_pasted_values_are_refused(tmp_path: Path, field: str, cure: str) -> None:

@@ -21,7 +21,7 @@ class TestOpenAI(DialectConformance):
     end = b'"finish_reason":"'
     embedded = b'{"data":[{"index":1,"embedding":[0.5]},{"index":0,"embedding":"AACAPw=="}]}'
 
-    def check_whole(self, body: bytes) -> None:
+    def check_body(self, body: bytes) -> None:
         ChatCompletion.model_validate(json.loads(body))
 
 
@@ -30,7 +30,7 @@ class TestAnthropic(DialectConformance):
     end = b"event: message_delta"
     declares_tools = True
 
-    def check_whole(self, body: bytes) -> None:
+    def check_body(self, body: bytes) -> None:
         anthropic.types.Message.model_validate(json.loads(body))
 
 
@@ -39,7 +39,7 @@ class TestGemini(DialectConformance):
     end = b'"finishReason"'
     embedded = b'{"embeddings":[{"values":[0.5]},{"values":[0.25]}]}'
 
-    def check_whole(self, body: bytes) -> None:
+    def check_body(self, body: bytes) -> None:
         google.GenerateContentResponse.model_validate(json.loads(body))
 
 

@@ -12,7 +12,7 @@ from contract.deltas import Citation
 from contract.media import media_type, split_data_url
 from gateway.dialects import google, signatures
 from gateway.dialects.foreign import merge
-from gateway.dialects.quotes import nth_of, place_of
+from gateway.dialects.quotes import count_before, find_quote
 
 sealed = st.from_regex(r"[A-Za-z0-9+/]{0,20}={0,2}", fullmatch=True)
 
@@ -20,7 +20,7 @@ sealed = st.from_regex(r"[A-Za-z0-9+/]{0,20}={0,2}", fullmatch=True)
 @given(signature=sealed, vendor=st.sampled_from(["anthropic", "gemini"]), own=st.sampled_from(["anthropic", "gemini"]))
 def test_marked_signatures_come_back(signature: str, vendor: str, own: str) -> None:
     wanted = (vendor if signature else "", signature)
-    assert signatures.split(signatures.mark(signature, vendor, own), own) == wanted
+    assert signatures.split_tag(signatures.tag(signature, vendor, own), own) == wanted
 
 
 @given(signature=sealed.filter(bool), kind=st.sampled_from(["anthropic", "redacted"]), url=st.booleans())
@@ -37,8 +37,8 @@ def test_sealed_signatures_are_base64_and_come_back(signature: str, kind: str, u
 def test_google_s_own_signatures_stay_as_they_are(signature: str) -> None:
     assert signatures.unseal(signature) == ("gemini", signature)
     content = {"google": {"a": 1}, "b": 2}
-    assert google.take(google.give(signature, content)) == (signature, content)
-    assert google.take_beside({"x": 1, "extra_content": google.give(signature)}) == (signature, {"x": 1})
+    assert google.split_signature(google.add_signature(signature, content)) == (signature, content)
+    assert google.pop_signature({"x": 1, "extra_content": google.add_signature(signature)}) == (signature, {"x": 1})
 
 
 @pytest.mark.parametrize("text", ["Z2F0ZWhvdXNl", "Z2F0ZWhvdXNlOnh4OnM=", "Z2F0ZWhvdXNl****", "Z2F0ZWhvdXNl//8="])
@@ -90,16 +90,16 @@ def test_data_urls(url: str, found: tuple[str, str]) -> None:
 def test_quotes_are_found_where_they_stood(before: str, quote: str, after: str) -> None:
     text = before + quote + after
     start = len(before)
-    citation = Citation("openai", {}, quote=quote, nth=nth_of(quote, text, start), start=start)
-    assert place_of(citation, text, 0) == (start, start + len(quote))
+    citation = Citation("openai", {}, quote=quote, nth=count_before(quote, text, start), start=start)
+    assert find_quote(citation, text, 0) == (start, start + len(quote))
     # Something else was put before it.
-    assert place_of(citation, "Z" * 7 + text, 0) == (start + 7, start + 7 + len(quote))
+    assert find_quote(citation, "Z" * 7 + text, 0) == (start + 7, start + 7 + len(quote))
 
 
 def test_words_that_are_gone_have_a_place_within_the_text() -> None:
-    assert place_of(Citation("openai", {}, quote="gone", start=90), "short", 0) == (5, 5)
-    assert place_of(Citation("anthropic", {}), "one. two.", 5) == (5, 9)
-    assert place_of(Citation("openai", {}, start=3), "short", 0) == (3, 3)
+    assert find_quote(Citation("openai", {}, quote="gone", start=90), "short", 0) == (5, 5)
+    assert find_quote(Citation("anthropic", {}), "one. two.", 5) == (5, 9)
+    assert find_quote(Citation("openai", {}, start=3), "short", 0) == (3, 3)
 
 
 def test_what_was_written_counts_and_what_else_was_said_stays() -> None:

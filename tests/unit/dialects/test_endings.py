@@ -6,8 +6,8 @@ import pytest
 
 from contract.deltas import ChoiceDelta, Delta, FinishReason, ToolCallDelta
 from contract.errors import IncompleteReply, MalformedReply, ServerFault
+from gateway.dialects.buffered_body import find_text
 from gateway.dialects.endings import Endings, finish_of
-from gateway.dialects.whole import words_within
 
 WHOLE = pytest.mark.guarantee("truth", "An answer whose end is broken never ends cleanly.")
 
@@ -28,13 +28,13 @@ def test_broken_ends_fail_and_keep_what_was_generated() -> None:
     ]
     for delta, error in cases:
         with pytest.raises(error) as raised:
-            Endings().take([delta])
+            Endings().check([delta])
         assert list(raised.value.before) == [delta]  # type: ignore[attr-defined]
 
 
 def test_calls_that_end_by_themselves_end_as_calls() -> None:
-    assert Endings().take([ended("stop", "{}")])[0].choices[-1].finish == "tool_calls"
-    assert Endings().take([ended("length", '{"a": ')])[0].choices[-1].finish == "length"
+    assert Endings().check([ended("stop", "{}")])[0].choices[-1].finish == "tool_calls"
+    assert Endings().check([ended("length", '{"a": ')])[0].choices[-1].finish == "length"
 
 
 @WHOLE
@@ -46,5 +46,5 @@ def test_unknown_reasons_are_read_by_their_words() -> None:
 
 @pytest.mark.guarantee("money", "What came of a whole answer that broke off is priced.")
 def test_words_are_found_in_half_a_body() -> None:
-    assert words_within(b'{"choices":[{"message":{"content":"Gr\\u00fc\\u00dfe an') == "Grüße an"
-    assert words_within(b"<html>Sign in</html>") == ""
+    assert find_text(b'{"choices":[{"message":{"content":"Gr\\u00fc\\u00dfe an') == "Grüße an"
+    assert find_text(b"<html>Sign in</html>") == ""

@@ -27,7 +27,7 @@ from contract.messages import (
     ToolResult,
 )
 from gateway.dialects.anthropic import AnthropicMessages
-from gateway.dialects.conformance import ASKED, conversation, quick, read, tool, words, written
+from gateway.dialects.conformance import REQUEST, conversation, quick, read, tool, words, written
 from gateway.dialects.gemini_generate import GeminiGenerate
 from gateway.dialects.openai_chat import OpenAIChat
 
@@ -119,7 +119,7 @@ def test_gemini_requests_survive(asked: ChatRequest) -> None:
     ],
 )
 def test_what_can_t_be_said_is_recorded_or_refused(target: str, request_: dict[str, Any], field: str) -> None:
-    asked = msgspec.structs.replace(ASKED, **request_)
+    asked = msgspec.structs.replace(REQUEST, **request_)
     wire = DIALECTS[target].write_request(asked, WireOptions("m", stream=False))
     assert [loss.field for loss in wire.losses] == [field]
     with pytest.raises(GatehouseError) as refused:
@@ -128,7 +128,7 @@ def test_what_can_t_be_said_is_recorded_or_refused(target: str, request_: dict[s
 
 
 def test_the_newer_anthropic_api_has_no_sampling() -> None:
-    asked = msgspec.structs.replace(ASKED, temperature=0.5, top_p=0.5, top_k=4)
+    asked = msgspec.structs.replace(REQUEST, temperature=0.5, top_p=0.5, top_k=4)
     wire = DIALECTS["anthropic"].write_request(asked, WireOptions("m", stream=False, version="2026-10-21"))
     assert {loss.field for loss in wire.losses} == {"temperature", "top_p", "top_k"}
     assert wire.headers["anthropic-version"] == "2026-10-21"
@@ -142,7 +142,7 @@ def test_thoughts_go_back_to_the_one_who_signed_them() -> None:
         Message("assistant", (thought, Text("b"))),
         Message("user", (Text("c"),)),
     )
-    asked = msgspec.structs.replace(ASKED, dialect="anthropic", messages=messages)
+    asked = msgspec.structs.replace(REQUEST, dialect="anthropic", messages=messages)
     body = json.loads(DIALECTS["anthropic"].write_request(asked, WireOptions("m", stream=False)).body)
     assert body["messages"][1]["content"][0] == {"type": "thinking", "thinking": "hm", "signature": "c2ln"}
     unsigned = msgspec.structs.replace(asked, messages=(Message("assistant", (Reasoning("hm"), Text("b"))),))
@@ -189,7 +189,7 @@ def test_gemini_results_carry_the_name_of_their_own_turn_s_call() -> None:
     for name in ("first", "second"):
         messages.append(Message("assistant", (ToolCall("call_0", name, "{}"),)))
         messages.append(Message("tool", (ToolResult("call_0", (Text("x"),)),)))
-    asked = msgspec.structs.replace(ASKED, messages=tuple(messages))
+    asked = msgspec.structs.replace(REQUEST, messages=tuple(messages))
     body = json.loads(DIALECTS["gemini"].write_request(asked, WireOptions("m", stream=False)).body)
     parts = [part for content in body["contents"] for part in content["parts"]]
     assert [part["functionResponse"]["name"] for part in parts if "functionResponse" in part] == ["first", "second"]

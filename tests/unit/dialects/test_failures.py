@@ -11,7 +11,7 @@ import pytest
 
 from contract.errors import CredentialRefused, RateLimited, RequestTooLarge, UpstreamError
 from gateway.dialects.anthropic import AnthropicMessages
-from gateway.dialects.failures import plain, retry_after
+from gateway.dialects.failures import normalize_message, retry_after
 from gateway.dialects.gemini_generate import GeminiGenerate
 from gateway.dialects.openai_chat import OpenAIChat
 
@@ -107,4 +107,4 @@ def test_bytes_and_tokens_are_told_apart() -> None:
 
 
 def test_quotes_are_no_apostrophes() -> None:
-    assert plain("This model's limit isn't 'my words' or `that`") == "this model's limit isn't _ or _"
+    assert normalize_message("This model's limit isn't 'my words' or `that`") == "this model's limit isn't _ or _"

@@ -14,7 +14,7 @@ from gateway.dialects.anthropic import requests as anthropic
 from gateway.dialects.call_ids import call_ids, fit_ids
 from gateway.dialects.dropped_params import DroppedParams
 from gateway.dialects.gemini_generate import requests as gemini
-from gateway.dialects.names import EVERY_VENDOR, NameRule, fit_names, put_back
+from gateway.dialects.names import EVERY_VENDOR, NameRule, fit_names, restore_names
 from gateway.dialects.openai_chat import requests as openai
 
 RULES = {
@@ -22,7 +22,7 @@ RULES = {
     "anthropic ids": anthropic.IDS,
     "openai names": openai.NAMES,
     "openai ids": openai.IDS,
-    "mistral ids": openai.NINE_LETTERS,
+    "mistral ids": openai.NINE_CHARS,
     "gemini names": gemini.NAMES,
     "gemini ids": gemini.IDS,
     "every vendor": EVERY_VENDOR,
@@ -44,16 +44,16 @@ def test_names_fit_are_unique_and_come_back(rule: NameRule, found: list[str]) ->
     )
     fitted, back = fit_names(asked, rule, DroppedParams("drop"))
     sent = [tool.name for tool in fitted.tools if isinstance(tool, Tool)]
-    assert all(map(rule.fits, sent))
+    assert all(map(rule.accepts, sent))
     assert len(set(sent)) == len(found)
     assert [part.name for part in fitted.messages[0].parts if isinstance(part, ToolCall)] == sent
     assert fitted.tool_choice == ToolChoice("named", sent[-1])
     for name, other in zip(found, sent, strict=True):
-        assert other == name or not rule.fits(name)
+        assert other == name or not rule.accepts(name)
         delta = Delta(
             (ChoiceDelta(tool_calls=(ToolCallDelta(0, "i", other), ToolCallDelta(0, arguments="{"))),), raw=b"x"
         )
-        (told,) = put_back([delta], back)
+        (told,) = restore_names([delta], back)
         assert told.choices[0].tool_calls[0].name == name
         assert told.raw == (b"x" if name == other else b"")
     assert fit_names(fitted, rule, DroppedParams("drop")) == (fitted, {})
@@ -79,7 +79,7 @@ def test_each_call_has_an_id_of_its_own_and_its_own_result(
     parts = [part for message in fitted for part in message.parts]
     called = {part.id: part.name for part in parts if isinstance(part, ToolCall)}
     assert len(called) == sum(map(len, turns))
-    assert all(map(rule.fits, called))
+    assert all(map(rule.accepts, called))
     for part in parts:
         if isinstance(part, ToolResult):
             assert isinstance(part.parts[0], Text)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from gateway.dialects.anthropic import schemas as anthropic
 from gateway.dialects.gemini_generate import schemas as gemini
 from gateway.dialects.openai_chat import schemas as openai
-from gateway.dialects.schema_words import MOST_WORDS
+from gateway.dialects.schema_descriptions import MAX_DESCRIPTION_CHARS
 from gateway.dialects.schemas import Budget, Inexpressible, MemoizedFit
-from gateway.dialects.tool_schemas import as_2020_12, object_at_top
+from gateway.dialects.tool_schemas import as_2020_12, to_object_schema
 
 quick = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TEXT = {"type": "string"}
@@ -82,7 +82,7 @@ ANTHROPIC: list[tuple[dict[str, Any], dict[str, Any]]] = [
             p={
                 "type": "array",
                 "items": {"anyOf": [TEXT, {"type": "integer"}]},
-                "description": 'The items one after the other are [{"type":"string"},{"type":"integer"}].',
+                "description": 'The items in order are [{"type":"string"},{"type":"integer"}].',
             }
         ),
     ),
@@ -96,9 +96,9 @@ ANTHROPIC: list[tuple[dict[str, Any], dict[str, Any]]] = [
 @pytest.mark.parametrize(("schema", "written"), ANTHROPIC)
 def test_a_schema_that_anthropic_holds_answers_to(schema: dict[str, Any], written: dict[str, Any]) -> None:
     before = json.dumps(schema)
-    assert anthropic.enforceable(schema)[0] == written
+    assert anthropic.strict_schema(schema)[0] == written
     assert json.dumps(schema) == before
-    assert anthropic.enforceable(written)[0] == written
+    assert anthropic.strict_schema(written)[0] == written
 
 
 NODE: dict[str, Any] = {"type": "object", "properties": {"next": {"$ref": "#/$defs/N"}}}
@@ -122,7 +122,7 @@ NODE: dict[str, Any] = {"type": "object", "properties": {"next": {"$ref": "#/$de
 )
 def test_a_schema_that_means_more_than_anthropic_can_say(schema: dict[str, Any]) -> None:
     with pytest.raises(Inexpressible):
-        anthropic.enforceable(schema)
+        anthropic.strict_schema(schema)
 
 
 GEMINI: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -157,8 +157,8 @@ GEMINI: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("schema", "written"), GEMINI)
 def test_a_schema_that_gemini_reads(schema: dict[str, Any], written: dict[str, Any]) -> None:
-    assert gemini.readable(schema)[0] == written
-    assert gemini.readable(written)[0] == written
+    assert gemini.response_schema(schema)[0] == written
+    assert gemini.response_schema(written)[0] == written
 
 
 TOP: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -210,7 +210,7 @@ TOP: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("schema", "written"), TOP)
 def test_the_parameters_of_a_tool_are_an_object(schema: dict[str, Any], written: dict[str, Any]) -> None:
-    assert object_at_top(schema, Budget())[0] == written
+    assert to_object_schema(schema, Budget())[0] == written
 
 
 def test_older_drafts_are_written_in_todays_words() -> None:
@@ -272,7 +272,7 @@ simple = st.recursive(
 @quick
 @given(simple)
 def test_the_structure_is_that_of_the_vendors_own_sdk(schema: dict[str, Any]) -> None:
-    written, said = anthropic.enforceable(schema)
+    written, said = anthropic.strict_schema(schema)
     expected = transform_schema(schema)
     assert _without_missing(written) == _without_missing(expected)
     assert not said
@@ -321,13 +321,13 @@ ALLOWED = {
 @given(st.dictionaries(keywords, values, max_size=6))
 def test_no_schema_breaks_the_gateway(schema: dict[str, Any]) -> None:
     before = json.dumps(schema)
-    for fit in (anthropic.of_tool, gemini.of_tool, openai.of_tool):
+    for fit in (anthropic.tool_schema, gemini.tool_schema, openai.tool_schema):
         written, _ = fit(schema)
         json.dumps(written)
         assert written.get("type") == schema.get("type") or written["type"] == "object" or "$ref" in written
     openai.strict(schema)
     try:
-        written, _ = anthropic.enforceable(schema)
+        written, _ = anthropic.strict_schema(schema)
     except Inexpressible:
         return
     finally:
@@ -350,30 +350,30 @@ def test_walks_are_bounded() -> None:
     for _ in range(95):
         deep = {"type": "object", "properties": {"a": deep}}
     with pytest.raises(Inexpressible):
-        anthropic.enforceable(deep)
-    assert gemini.of_tool(deep)[0]["type"] == "object"
+        anthropic.strict_schema(deep)
+    assert gemini.tool_schema(deep)[0]["type"] == "object"
     # Each doubles the one before.
     doubling: dict[str, Any] = {"properties": {"p0": TEXT}}
     for number in range(60):
         ref = {"$ref": f"#/properties/p{number}"}
         doubling["properties"][f"p{number + 1}"] = {"type": "object", "properties": {"a": ref, "b": ref}}
-    for fit in (anthropic.enforceable, gemini.readable):
+    for fit in (anthropic.strict_schema, gemini.response_schema):
         with pytest.raises(Inexpressible):
             fit(doubling)
     merging = {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}
     with pytest.raises(Inexpressible):
-        anthropic.enforceable(merging)
-    object_at_top(merging, Budget())
+        anthropic.strict_schema(merging)
+    to_object_schema(merging, Budget())
     halves = {f"p{n}": {"allOf": [{"$ref": f"#/$defs/p{n + 1}"}] * 2} for n in range(50)}
-    for fit in (anthropic.enforceable, gemini.readable, anthropic.of_tool):
+    for fit in (anthropic.strict_schema, gemini.response_schema, anthropic.tool_schema):
         with contextlib.suppress(Inexpressible):
             fit({"allOf": [{"$ref": "#/$defs/p0"}], "$defs": {**halves, "p50": closed(a=TEXT)}})
     chain: dict[str, Any] = {f"d{n}": closed(a={"$ref": f"#/$defs/d{n + 1}"}) for n in range(3000)}
     chained = {"$ref": "#/$defs/d0", "$defs": {**chain, "d3000": closed(a=TEXT)}}
-    assert len(anthropic.enforceable(chained)[0]["$defs"]) == 3001
+    assert len(anthropic.strict_schema(chained)[0]["$defs"]) == 3001
     long = {"type": "object", "properties": {"a": {"type": "string", "pattern": "x" * 100_000}}}
-    words = anthropic.enforceable(long)[0]["properties"]["a"]["description"]
-    assert len(words) < MOST_WORDS + 10
+    words = anthropic.strict_schema(long)[0]["properties"]["a"]["description"]
+    assert len(words) < MAX_DESCRIPTION_CHARS + 10
 
 
 def test_what_is_kept_is_bounded() -> None:

@@ -56,7 +56,7 @@ def count_gemini(body: bytes) -> object:
 
 
 U = {"role": "user", "content": "hi"}
-MANY = fields.MOST_ITEMS + 1
+MANY = fields.MAX_ITEMS + 1
 TEXT = {"type": "text", "text": "x"}
 TOOL = {"type": "function", "function": {"name": "f"}}
 

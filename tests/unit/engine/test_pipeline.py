@@ -18,8 +18,8 @@ from contract.phases import Answer, AugmentedRequest, Context, Decision, MakesAn
 from contract.reply import OutputFilter
 from contract.stock import StockReply
 from contract.unsettled import Unsettled
-from gateway.engine.absent import NO_CACHE, NO_CONTEXT, NO_ROUTING, NoCache, NoRouting
 from gateway.engine.background_calls import BackgroundCalls
+from gateway.engine.noop_phases import NO_CACHE, NO_CONTEXT, NO_ROUTING, NoCache, NoRouting
 from gateway.engine.pipeline import Pipeline, Route
 from router.dispatch import Dispatcher
 from router.policy import RoutePolicy, TargetPolicy

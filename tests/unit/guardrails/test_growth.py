@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from guardrails.canonical import disguises, views
-from guardrails.formats.forms import ChoiceForm, JsonForm, PythonForm, SqlForm, YamlForm
+from guardrails.formats.formats import ChoiceFormat, JsonFormat, PythonFormat, SqlFormat, YamlFormat
 from guardrails.injection_rules import InjectionFinder
 from guardrails.judges.grounds import Grounds, sentences
 from guardrails.keywords import KeywordFinder
@@ -64,11 +64,11 @@ WORK: dict[str, Callable[[str], Any]] = {
     "views": _read,
     "sentences": _released_of,
     "grounds": _grounds,
-    "json": lambda text: JsonForm({"type": "object"}).check(text, cut=False),
-    "python": lambda text: PythonForm().check(text, cut=False),
-    "choice": lambda text: ChoiceForm(["yes", "no"]).check(text, cut=False),
-    "sql": lambda text: SqlForm("postgres").check(text, cut=False),
-    "yaml": lambda text: YamlForm().check(text, cut=False),
+    "json": lambda text: JsonFormat({"type": "object"}).check(text, cut=False),
+    "python": lambda text: PythonFormat().check(text, cut=False),
+    "choice": lambda text: ChoiceFormat(["yes", "no"]).check(text, cut=False),
+    "sql": lambda text: SqlFormat("postgres").check(text, cut=False),
+    "yaml": lambda text: YamlFormat().check(text, cut=False),
 }
 
 

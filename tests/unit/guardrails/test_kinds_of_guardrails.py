@@ -17,7 +17,7 @@ from guardrails.conformance import GuardrailConformance
 from guardrails.handover import HandoverConfig
 from guardrails.injection import InjectionConfig
 from guardrails.judges.complete import CompleteConfig
-from guardrails.judges.form import FormatConfig
+from guardrails.judges.format import FormatConfig
 from guardrails.judges.grounds import GroundedConfig
 from guardrails.judges.model import JudgeConfig
 from guardrails.judges.samples import ConsistentConfig
@@ -124,7 +124,7 @@ class TestPromptLeak(GuardrailConformance):
     found = ("the system prompt says that you must never talk of prices here",)
     passed = ("Hello",)
 
-    def asked(self) -> ChatRequest:
+    def answered_request(self) -> ChatRequest:
         return ChatRequest(
             dialect="openai",
             model="m",
@@ -155,7 +155,7 @@ class TestGrounded(GuardrailConformance):
     found = ("The fridge was sold to a museum in Canada last winter.",)
     passed = ("The pump carries a warranty.",)
 
-    def asked(self) -> ChatRequest:
+    def answered_request(self) -> ChatRequest:
         return self.request(GROUNDS + "Go on.")
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrails.formats.forms import JsonForm, PatternForm
+from guardrails.formats.formats import JsonFormat, PatternFormat
 from guardrails.matching import Matcher, TooSlow, is_quick
 from guardrails.personal.search import PersonalSearch
 
@@ -21,20 +21,20 @@ SLOW = [r"(a+)+b", r"(a|a)*b", r"(a|aa)+b", r"(?:a*)*b", r"(\w+\s?)*!", r"(a{1,5
 
 @pytest.mark.parametrize("form", [*SLOW, r"\w+@\w+", r"(a)\1*", r"a.*b.*c"])
 def test_what_may_be_slow_is_known(form: str) -> None:
-    assert not is_quick(form, whole=False)
+    assert not is_quick(form, fullmatch=False)
 
 
 @pytest.mark.parametrize("form", ["TCK-[0-9]{6}", r"\d{2,8}-?[A-Z]{1,3}", "(?:ab|cd)[0-9]?", r"(?P<value>x{3})\b"])
 def test_what_is_quick_is_known(form: str) -> None:
-    assert is_quick(form, whole=False)
-    assert is_quick(r"[a-z ]+", whole=True)
+    assert is_quick(form, fullmatch=False)
+    assert is_quick(r"[a-z ]+", fullmatch=True)
 
 
 @pytest.mark.guarantee("guardrails", BOUNDED)
 @pytest.mark.parametrize("form", SLOW)
 def test_a_slow_pattern_is_ended(form: str) -> None:
     text = "a" * 5000
-    matcher = Matcher(form, whole=True, timeout_s=0.3)
+    matcher = Matcher(form, fullmatch=True, timeout_s=0.3)
     began = time.process_time()
     for _ in range(2):
         with contextlib.suppress(TooSlow):
@@ -46,9 +46,9 @@ def test_a_slow_pattern_is_ended(form: str) -> None:
 
 @pytest.mark.guarantee("guardrails", BOUNDED)
 def test_forms_and_schemas_say_that_it_does_not_match() -> None:
-    assert PatternForm(r"(a+)+b").check("a" * 5000, cut=False).problem
-    assert not PatternForm(r"(a+)+b").check("aaab", cut=False).problem
-    form = JsonForm({"type": "string", "pattern": r"^(a+)+b$"})
+    assert PatternFormat(r"(a+)+b").check("a" * 5000, cut=False).problem
+    assert not PatternFormat(r"(a+)+b").check("aaab", cut=False).problem
+    form = JsonFormat({"type": "string", "pattern": r"^(a+)+b$"})
     assert form.check(f'"{"a" * 5000}"', cut=False).problem
     assert not form.check('"aaab"', cut=False).problem
 

@@ -15,7 +15,7 @@ from contract.exchange import Exchange
 from contract.messages import ChatRequest, Message, Text
 from guardrails.brand import BrandJudge
 from guardrails.sentences import SentenceGuard, SentenceReply
-from guardrails.sentiment import leaning
+from guardrails.sentiment import sentiment
 from guardrails.verdict import Policy
 
 REQUEST = ChatRequest(dialect="openai", model="m", messages=(Message("user", (Text("Hello"),)),))
@@ -148,5 +148,5 @@ def test_names_are_masked_or_noted() -> None:
 )
 def test_which_way_a_sentence_leans(sentence: str, name: str, side: int) -> None:
     start = sentence.index(name)
-    leans = leaning(sentence, start, start + len(name))
+    leans = sentiment(sentence, start, start + len(name))
     assert (leans > 0) - (leans < 0) == side

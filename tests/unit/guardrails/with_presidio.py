@@ -35,7 +35,7 @@ def test_its_forms_are_found_beside_the_own() -> None:
 
 @pytest.mark.parametrize("kind", ["url", "person", "nonsense"])
 def test_what_it_has_no_form_for_is_refused(kind: str) -> None:
-    with pytest.raises(ValueError, match=f"no form for {kind}"):
+    with pytest.raises(ValueError, match=f"no pattern for {kind}"):
         PresidioFinder([kind], ["en"])
 
 

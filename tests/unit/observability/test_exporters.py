@@ -465,7 +465,7 @@ def test_a_detector_of_resources_that_is_not_there_is_told(monkeypatch: pytest.M
     with http_collector() as taken, capture_logs() as lines:
         run(OFF, [ledger()], to(taken, HTTP))
     assert len(taken.got) == 1
-    assert [line["event"] for line in lines] == ["OpenTelemetry's SDK warns"]
+    assert [line["event"] for line in lines] == ["warning of the OpenTelemetry SDK"]
 
 
 def test_files_of_a_certificate(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_files(tmp_path: Path, special: str) -> None:
             collector({**environ, f"{OTLP}{special}{end}": "/not/there"})
         with pytest.raises(ValueError, match=f"{OTLP}{special}{end}.* PEM"):
             collector({**environ, f"{OTLP}{special}{end}": str(wrong)})
-    with pytest.raises(ValueError, match=f"{OTLP}{special}CLIENT_KEY .* belong together"):
+    with pytest.raises(ValueError, match=f"{OTLP}{special}CLIENT_KEY are not a matching PEM certificate and key"):
         collector({**environ, f"{OTLP}{special}CLIENT_KEY": other.key})
     for there, absent in (("CLIENT_KEY", "CLIENT_CERTIFICATE"), ("CLIENT_CERTIFICATE", "CLIENT_KEY")):
         with pytest.raises(ValueError, match=f"{OTLP}{absent}: .* needed together"):

@@ -21,28 +21,28 @@ class TestOpenAI(ProviderConformance):
     config = OpenAIConfig
     dialect = OpenAIChat()
     options = {"kind": "openai", "api_key": "k"}
-    too_much = "/chat/completions"
+    excess_path = "/chat/completions"
 
 
 class TestAzure(ProviderConformance):
     config = AzureConfig
     dialect = OpenAIChat()
     options = {"kind": "azure", "api_key": "k", "endpoint": "https://x.openai.azure.com", "api_version": "2024-10-21"}
-    too_much = "/openai/v1"
+    excess_path = "/openai/v1"
 
 
 class TestAnthropic(ProviderConformance):
     config = AnthropicConfig
     dialect = AnthropicMessages()
     options = {"kind": "anthropic", "api_key": "k"}
-    too_much = "/v1/messages"
+    excess_path = "/v1/messages"
 
 
 class TestGemini(ProviderConformance):
     config = GeminiConfig
     dialect = GeminiGenerate()
     options = {"kind": "gemini", "api_key": "k"}
-    too_much = "/v1beta/models"
+    excess_path = "/v1beta/models"
 
 
 class TestExtractive(ProviderConformance):

@@ -242,7 +242,7 @@ PICTURE = Message("user", (Text("What is this?"), Image(url="http://127.0.0.1/x.
         ({"tools": (Tool("f"),)}, "tools", "tools"),
         ({"response_format": ResponseFormat("json")}, "response_format", "JSON"),
         ({"response_format": ResponseFormat("json_schema", {})}, "response_format", "JSON"),
-        ({"n": 2}, "n", "choices"),
+        ({"n": 2}, "n", "more than one choice"),
         ({"logprobs": True}, "logprobs", "logprobs"),
         ({"top_logprobs": 3}, "top_logprobs", "logprobs"),
         ({"messages": (say("system", "x"), PICTURE)}, "messages[1].content", "image"),

@@ -12,7 +12,7 @@ from contract.context_block import write_block
 from contract.messages import Message, Text
 from contract.passages import Passage
 from gateway.providers.extractive import answer
-from gateway.providers.subjects import of_another, subject_of
+from gateway.providers.subjects import is_about_another, read_subject
 
 Page = tuple[str, str, str]
 
@@ -233,12 +233,12 @@ def test_rows_are_one_quote_in_their_order() -> None:
 
 
 def test_marks_are_compared_by_their_kind() -> None:
-    subject = subject_of("Which paper does the A300 take?")
-    assert not of_another(subject, "The A300 takes A4 and A5.", ("", ""))
-    assert not of_another(subject, "A4 and Letter fit.", ("a300.md", "A300"))
-    assert of_another(subject, "The A200 takes A4.", ("", ""))
-    assert of_another(subject, "It takes A4.", ("a200.md", "A200"))
-    assert not of_another(subject, "The A200 and the A300 take A4.", ("", ""))
+    subject = read_subject("Which paper does the A300 take?")
+    assert not is_about_another(subject, "The A300 takes A4 and A5.", ("", ""))
+    assert not is_about_another(subject, "A4 and Letter fit.", ("a300.md", "A300"))
+    assert is_about_another(subject, "The A200 takes A4.", ("", ""))
+    assert is_about_another(subject, "It takes A4.", ("a200.md", "A200"))
+    assert not is_about_another(subject, "The A200 and the A300 take A4.", ("", ""))
 
 
 @given(st.text(max_size=200), st.text(max_size=200), st.text(max_size=40))

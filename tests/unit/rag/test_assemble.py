@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from contract.context_block import read_blocks, write_block
 from contract.passages import Passage
 from contract.tokens import estimate_tokens
-from rag.assemble import choose, without_worst
+from rag.assemble import choose, drop_worst
 
 
 def assemble(passages: list[Passage], budget: int) -> str:
@@ -55,11 +55,11 @@ def test_the_worst_goes_first_and_numbers_stay() -> None:
     order = []
     while kept := [each.source for each in read_blocks(text)[0]]:
         order.append(kept)
-        text = without_worst(text)
+        text = drop_worst(text)
     assert order == [
         ["1.md", "3.md", "5.md", "4.md", "2.md"], ["1.md", "3.md", "4.md", "2.md"], ["1.md", "3.md", "2.md"],
         ["1.md", "2.md"], ["1.md"],
     ]  # fmt: skip
     assert text == "The question"
-    left = without_worst(assemble([passage("a b c", 1), passage("d e f", 2), passage("g h i", 3)], 1000))
+    left = drop_worst(assemble([passage("a b c", 1), passage("d e f", 2), passage("g h i", 3)], 1000))
     assert [each.id for each in read_blocks(left)[0]] == ["1", "3"]

@@ -68,7 +68,7 @@ def test_after_a_restart_the_vectors_before_serve(tmp_path: Path) -> None:
         await (await filled(tmp_path, old)).close()
         source = opened(tmp_path, new, (old,))
         await source.start()
-        assert "the index before serves" in source.status()
+        assert "the previous index serves" in source.status()
         old.texts.clear()
         assert await best(source, "bb") == "b"
         assert old.texts == ["bb"]
@@ -79,7 +79,7 @@ def test_after_a_restart_the_vectors_before_serve(tmp_path: Path) -> None:
         old.texts.clear()
         assert await best(source, "bb") == "b"
         assert (new.texts, old.texts) == (["bb"], [])
-        assert "before" not in source.status()
+        assert "previous" not in source.status()
         await source.close()
         # The next start finds its own indexes.
         again = opened(tmp_path, new, (old,))

@@ -18,7 +18,7 @@ from rag import vector_index
 from rag.chunkers import Chunking
 from rag.collection import Collection, Search
 from rag.fuse import by_ranks, ranked, weighted
-from rag.ingest import IngestReport, embed, keep
+from rag.ingest import IngestReport, embed, store_documents
 from rag.postgres_store import PostgresStore
 from rag.source import Source
 from rag.sqlite_store import SqliteStore
@@ -60,7 +60,7 @@ async def collection(folder: Path, vectors: LetterVectors | None = None, search:
 
 
 async def kept(made: Collection, docs: Docs, *, whole: bool = False) -> IngestReport:
-    report = await keep(made.store, items(docs), Chunking(), whole=whole)
+    report = await store_documents(made.store, items(docs), Chunking(), complete=whole)
     if made.embedder is not None:
         report.embedded = await embed(made.store, made.embedder)
     await made.catch_up()
@@ -115,13 +115,13 @@ def test_the_status_is_never_ahead_of_the_index(tmp_path: Path, monkeypatch: pyt
         async def counts_after_news(embedder: str) -> Counts:
             # Somebody else adds a document at that very moment.
             monkeypatch.setattr(made.store, "counts", counts)
-            await keep(made.store, items({"b.md": ("Pumps drip.", ())}), Chunking())
+            await store_documents(made.store, items({"b.md": ("Pumps drip.", ())}), Chunking())
             await embed(made.store, vectors)
             return await counts(embedder)
 
         monkeypatch.setattr(made.store, "counts", counts_after_news)
         await getattr(made, read)()
-        assert made.status().startswith("2 passages of 2 documents")
+        assert made.status().startswith("2 passages from 2 documents")
         assert made.index.cursor == await made.store.last()
         await made.close()
 
@@ -200,10 +200,10 @@ def test_another_embedder_embeds_all_again(tmp_path: Path) -> None:
         await made.close()
         other = LetterVectors("other")
         again = await collection(tmp_path, other)
-        assert "1 not yet by meaning" in again.status()
+        assert "1 without embedding" in again.status()
         assert await embed(again.store, other) == 1
         await again.catch_up()
-        assert again.status() == "1 passages of 1 documents, found by words and meaning"
+        assert again.status() == "1 passages from 1 documents, full-text and vector search"
         await again.close()
 
     run(body)
@@ -214,7 +214,7 @@ def test_a_broken_document_is_reported_and_the_rest_goes_on(tmp_path: Path) -> N
         made = await collection(tmp_path)
         broken = Item("x.pdf", lambda: (b"no pdf at all", ""))
         strange = Item("y.exe", lambda: (b"MZ", "application/octet-stream"))
-        report = await keep(made.store, [broken, strange, *items({"a.md": ("Zebras run.", ())})], Chunking())
+        report = await store_documents(made.store, [broken, strange, *items({"a.md": ("Zebras run.", ())})], Chunking())
         assert [name for name, _ in report.failed] == ["x.pdf", "y.exe"]
         assert report.added == 1
         await made.close()

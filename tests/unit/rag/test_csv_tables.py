@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag.tables.csv_form import read_form, write_plain
+from rag.tables.csv_format import detect_format, write_plain
 from rag.tables.csv_types import column_types
 from rag.tables.engines import EngineRefused, FilesEngine, Rows
 from rag.tables.rows import Column
@@ -218,7 +218,7 @@ def test_any_cells_are_read_without_loss(tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("csv")
     with (folder / "a.csv").open("w", encoding="utf-8-sig", newline="") as file:
         csv.writer(file).writerows([["first name", "second name"], *rows])
-    form = read_form(folder / "a.csv")
+    form = detect_format(folder / "a.csv")
     assert len({name.lower() for name in form.names}) == len(form.names)
     write_plain(folder / "a.csv", form, folder / "b.csv")
     with (folder / "b.csv").open(encoding="utf-8", newline="") as file:
@@ -288,7 +288,7 @@ def test_files_of_any_encoding_are_tables(tmp_path: Path, encoding: str) -> None
     words = {"cp932": "ポンプの保証期間", "gb18030": "水泵的保修期为两年"}.get(encoding, "Гарантия на насос")
     path = tmp_path / "a.csv"
     path.write_bytes(f"item;price\n{words};7\n{words};8\n".encode(encoding))
-    form = read_form(path)
+    form = detect_format(path)
     write_plain(path, form, tmp_path / "b.csv")
     assert form.names == ("item", "price")
     assert words in (tmp_path / "b.csv").read_text()

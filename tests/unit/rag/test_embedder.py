@@ -136,7 +136,7 @@ def test_async_without_a_model_says_why() -> None:
     async def run() -> None:
         worker = AsyncEmbedder(absent)
         assert not await worker.wait()
-        assert worker.status() == "minilm: absent, retrieval goes by term overlap (onnxruntime is not installed)"
+        assert worker.status() == "minilm: absent, retrieval uses term overlap (onnxruntime is not installed)"
         with pytest.raises(Unavailable, match="onnxruntime is not installed"):
             await worker.embed(["x"])
         await worker.close()

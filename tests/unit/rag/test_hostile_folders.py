@@ -15,7 +15,7 @@ from rag.chunkers import Chunking
 from rag.documents.reading import UnreadableFile, load_file, read
 from rag.encodings import clean, decoded
 from rag.folder import folder_items
-from rag.ingest import keep
+from rag.ingest import store_documents
 from rag.sqlite_store import SqliteStore
 
 MB = 1024 * 1024
@@ -38,7 +38,7 @@ def test_links_that_lead_out_are_errors_and_those_within_are_read(tmp_path: Path
     assert sorted(loads) == ["a.md", "b.md", "c.txt"]
     assert loads["a.md"]()[0] == b"Lions."
     for name in ("b.md", "c.txt"):
-        with pytest.raises(UnreadableFile, match="leads out of the folder"):
+        with pytest.raises(UnreadableFile, match="a link out of the folder"):
             loads[name]()
 
 
@@ -51,7 +51,7 @@ def test_a_file_that_is_too_large_takes_no_memory_and_ends_no_other(tmp_path: Pa
     async def run() -> None:
         store = SqliteStore(tmp_path / "s.sqlite")
         await store.open()
-        report = await keep(store, folder_items(tmp_path, ["*.md"], MB), Chunking(), whole=True)
+        report = await store_documents(store, folder_items(tmp_path, ["*.md"], MB), Chunking(), complete=True)
         assert report.failed == [("a.md", "it is larger than 1MiB (read.size)")]
         assert report.added == 1
         await store.close()

@@ -77,7 +77,7 @@ class TestSourceTool(ToolConformance):
     calls = (({"query": "How long?"}, "Three years"),)
     refused = ({}, {"query": ""})
 
-    def lent(self) -> FakeServices:
+    def services(self) -> FakeServices:
         return FakeServices({"manuals": Manuals()})
 
 

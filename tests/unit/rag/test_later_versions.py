@@ -12,7 +12,7 @@ from rag.postgres_store import PostgresStore
 from rag.sqlite_store import SqliteStore
 from rag.store import LAYOUT
 
-REFUSED = f"layout {LAYOUT + 1}; this one knows {LAYOUT}.*start that version"
+REFUSED = f"layout {LAYOUT + 1}; this version supports {LAYOUT}.*start that version"
 
 
 def test_a_file(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import re
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rag.documents.markdown import tables_said
-from rag.documents.naming import Row, form_of
+from rag.documents.markdown import flatten_tables
+from rag.documents.naming import Row, detect_layout
 from rag.documents.pieces import TextBuilder
 from rag.documents.rows import add_rows
 from rag.html_text import html_blocks
@@ -50,7 +50,7 @@ def test_every_cell_is_said(table: list[list[str]], named: bool) -> None:
 def test_a_form_has_its_rows(table: list[list[str]]) -> None:
     rows = [Row(at, cells) for at, cells in enumerate(table, 1) if any(cells)]
     if rows:
-        form = form_of(rows)
+        form = detect_layout(rows)
         assert form.titles + form.header <= len(rows)
         assert not (form.names and form.keys)
 
@@ -98,6 +98,6 @@ def test_every_word_of_a_word_file_is_said(items: list[str]) -> None:
 @given(st.lists(st.lists(st.text("ab|`\\ -:", max_size=6), max_size=5).map(" | ".join), max_size=8))
 def test_every_letter_of_a_markdown_text_is_said(lines: list[str]) -> None:
     text = "\n".join(lines)
-    made = tables_said(text)
+    made = flatten_tables(text)
     assert made.count("\n") == text.count("\n")
     assert set(re.findall(r"[ab]+", text)) == set(re.findall(r"[ab]+", made))

@@ -17,7 +17,7 @@ from contract.sources import Item
 from rag.chunkers import Chunking
 from rag.collection import Collection
 from rag.documents.reading import EMPTY_FILE
-from rag.ingest import HIDDEN, keep
+from rag.ingest import HIDDEN, store_documents
 from rag.postgres_store import PostgresStore
 from rag.source import Source
 from rag.sqlite_store import SqliteStore
@@ -56,7 +56,7 @@ ONE = "A document that can't be read or kept is an error of its own, and ends th
 @pytest.mark.parametrize(
     ("name", "text", "why"),
     [
-        (os.fsdecode(b"\xff\xfe.md"), "Lions roar.", "no text in UTF-8"),
+        (os.fsdecode(b"\xff\xfe.md"), "Lions roar.", "not valid UTF-8"),
         ("\u4e00" * 900, "Lions roar.", "2,700 bytes"),
         ("nought.md", "# Li\0ons\n\nThey \0roar.", ""),
         ("nought.html", "<h1>Li\0ons</h1><p>They &#0;\0roar.", ""),
@@ -107,7 +107,7 @@ def test_who_has_none_of_the_sources_labels_sees_nothing_of_it(tmp_path: Path, m
             assert {each.id for each in await made.documents(labels=labels)} == seen
             # What is kept in a cache is given to those only who may see it now.
             passages = await made.search("merger", 10)
-            assert {each.source for each in await made.again(passages, labels)} == seen
+            assert {each.source for each in await made.refresh(passages, labels)} == seen
         assert sorted(await made.hidden(["open.md", "hr.md", "new.md"], NOBODY)) == ["hr.md", "open.md"]
         assert await made.hidden(["open.md", "hr.md", "new.md"], BOARD) == ["hr.md"]
         await made.close()
@@ -127,7 +127,7 @@ def test_other_labels_in_the_config_hold_at_once(tmp_path: Path, make: Make) -> 
         await other.open()
         assert await names(other, "merger", BOARD) == set()
         assert await names(other, "merger", frozenset({"finance"})) == {"a.md"}
-        assert await other.again(passages, BOARD) == []
+        assert await other.refresh(passages, BOARD) == []
         assert other.version != version
         await made.close()
         await other.close()
@@ -268,9 +268,9 @@ def test_new_labels_keep_the_vectors(tmp_path: Path, make: Make) -> None:
         await store.open()
         from rag.ingest import embed
 
-        await keep(store, [item("a.md", "zebras run")], Chunking())
+        await store_documents(store, [item("a.md", "zebras run")], Chunking())
         assert await embed(store, vectors) == 1
-        await keep(store, [item("a.md", "zebras run", "hr")], Chunking())
+        await store_documents(store, [item("a.md", "zebras run", "hr")], Chunking())
         assert await embed(store, vectors) == 0
         await store.close()
 

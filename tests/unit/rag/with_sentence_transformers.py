@@ -70,7 +70,7 @@ def test_vectors_have_length_one(folder: Path) -> None:
 
 
 def test_other_dimensions_and_no_model_are_told(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(EmbedderAbsent, match="gives 16 numbers a text, not 17"):
+    with pytest.raises(EmbedderAbsent, match="has 16 dimensions, not 17"):
         open_sentence_transformer(folder, 17)
     with pytest.raises(EmbedderAbsent, match="can't be loaded"):
         open_sentence_transformer(tmp_path, DIMENSIONS)
@@ -87,4 +87,4 @@ def test_a_source_is_searched_by_its_vectors(folder: Path, tmp_path: Path) -> No
             return [each["document"] for each in answer.json()["data"]]
 
         until(lambda: found() == ["printer.txt"])
-        assert "found by words and meaning" in gateway.request("GET", "/health").body.decode()
+        assert "full-text and vector search" in gateway.request("GET", "/health").body.decode()

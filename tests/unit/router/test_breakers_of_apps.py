@@ -173,7 +173,7 @@ def test_apps_are_remembered_up_to_a_bound() -> None:
 def asked(**fields: object) -> Transcript:
     transcript = Transcript(Attempt("a/m", "a", "m", sent=True))
     request = ChatRequest(dialect="openai", model="quick", messages=REQUEST.messages, **fields)  # type: ignore[arg-type]
-    transcript.asked = request
+    transcript.request = request
     return transcript
 
 
@@ -183,10 +183,10 @@ def asked(**fields: object) -> Transcript:
     [
         ({}, "app"),
         ({"max_tokens": 1000}, "app"),
-        ({"stop": ("\n",)}, "nobody"),
-        ({"max_tokens": 1}, "nobody"),
-        ({"extra": {"logit_bias": {"1": 100}}}, "nobody"),
-        ({"response_format": ResponseFormat("json")}, "nobody"),
+        ({"stop": ("\n",)}, "none"),
+        ({"max_tokens": 1}, "none"),
+        ({"extra": {"logit_bias": {"1": 100}}}, "none"),
+        ({"response_format": ResponseFormat("json")}, "none"),
     ],
 )
 def test_whom_an_empty_answer_counts_against(fields: dict[str, object], whose: str) -> None:
@@ -203,8 +203,8 @@ def test_whom_an_empty_answer_counts_against(fields: dict[str, object], whose: s
         (CredentialRefused("a firewall's", upstream_status=403), True, "app"),
         (ServerFault("x", upstream_status=500), True, "app"),
         (Overloaded("x", upstream_status=503), True, "app"),
-        (Overloaded("our own bound of connections"), False, "nobody"),
-        (OwnLimitReached("x"), False, "nobody"),
+        (Overloaded("our own bound of connections"), False, "none"),
+        (OwnLimitReached("x"), False, "none"),
         (TimedOut("x", phase="connect"), False, "target"),
         (TimedOut("x", phase="first_token"), True, "app"),
     ],

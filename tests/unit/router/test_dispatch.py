@@ -75,8 +75,18 @@ TABLE: list[tuple[str, dict[str, list[Outcome]], str, list[str]]] = [
         "ok",
         ["a first context_window", "b fallback ok"],
     ),
-    ("a cut before the commit", {"a": [breaks(IncompleteReply("x"))], "b": []}, "ok", ["a first cut", "a retry ok"]),
-    ("a cut after it", {"a": [breaks(IncompleteReply("x"), "hal")], "b": []}, "hal<IncompleteReply>", ["a first cut"]),
+    (
+        "a cut before the commit",
+        {"a": [breaks(IncompleteReply("x"))], "b": []},
+        "ok",
+        ["a first interrupted", "a retry ok"],
+    ),
+    (
+        "a cut after it",
+        {"a": [breaks(IncompleteReply("x"), "hal")], "b": []},
+        "hal<IncompleteReply>",
+        ["a first interrupted"],
+    ),
     (
         "an empty answer",
         {"a": [ends("stop"), ends("")], "b": []},
@@ -154,8 +164,8 @@ def test_the_error_lists_every_attempt_and_no_text_of_the_upstream() -> None:
         assert await stage.ask(stage.policy()) == "<AllTargetsFailed>"
         assert stage.error.message == (
             "no target answered: a/m: 429 rate_limited (attempt 1); b/m: connect (attempt 2); b/m: connect (attempt 3)"
-            ". What helps: rate_limited: ask again later, or give models.quick more targets, or providers.a more keys; "
-            "connect: check base_url of providers.b, and that it can be reached from the gateway"
+            ". What helps: rate_limited: retry later, or give models.quick more targets, or providers.a more keys; "
+            "connect: check base_url of providers.b, and that the gateway can reach it"
         )
         assert stage.error.http_status == 502
         assert stage.error.retry_after_s == 20

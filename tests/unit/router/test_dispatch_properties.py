@@ -26,8 +26,8 @@ MAKERS = {
     "rate_limited": lambda: fails(RateLimited("x", retry_after_s=0.5)),
     "empty": lambda: ends("stop"),
     "auth": lambda: fails(CredentialRefused("x")),
-    "cut": lambda: breaks(IncompleteReply("x")),
-    "late cut": lambda: breaks(IncompleteReply("x"), "hi"),
+    "interrupted": lambda: breaks(IncompleteReply("x")),
+    "late interrupted": lambda: breaks(IncompleteReply("x"), "hi"),
     "refusal": lambda: fails(ContentRefused("x")),
     "bad_request": lambda: fails(RequestRefused("x")),
     "unsupported": lambda: fails(UnsupportedFeature("x")),
@@ -49,7 +49,7 @@ def expected(scripts: list[list[str]], policy: RoutePolicy) -> tuple[list[str], 
     for words in scripts:
         for word in words[: policy.retry.attempts]:
             made.append(word)
-            if word in {"ok", "late cut"}:
+            if word in {"ok", "late interrupted"}:
                 return made, True
             if word == "unsupported" or not policy.retries(word):  # type: ignore[arg-type]
                 break

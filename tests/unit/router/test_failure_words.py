@@ -35,14 +35,14 @@ def call(timeouts: Timeouts, *, stream: bool = True, thinks: bool = False) -> Up
 @pytest.mark.parametrize(
     ("phase", "how", "limit_s", "alive", "words"),
     [
-        ("first_token", {}, 60, False, "began no answer within 1m (models.quick.first_token "),
-        ("first_token", {"thinks": True}, 600, False, "began no answer within 10m (models.quick.thinking "),
-        ("first_token", {}, 600, True, "began no answer within 10m (models.quick.thinking "),
+        ("first_token", {}, 60, False, "sent no first token within 1m (models.quick.first_token "),
+        ("first_token", {"thinks": True}, 600, False, "sent no first token within 10m (models.quick.thinking "),
+        ("first_token", {}, 600, True, "sent no first token within 10m (models.quick.thinking "),
         ("idle", {}, 120, False, "sent nothing more within 2m (models.quick.idle "),
         ("idle", {"thinks": True}, 600, False, "sent nothing more within 10m (models.quick.thinking "),
         ("idle", {}, 600, True, "sent nothing more within 10m (models.quick.thinking "),
-        ("total", {"stream": False}, 600, False, "did not end its answer within 10m (models.quick.timeout "),
-        ("connect", {}, 5, False, "took no connection within 5s (providers.p.connect "),
+        ("total", {"stream": False}, 600, False, "did not finish its response within 10m (models.quick.timeout "),
+        ("connect", {}, 5, False, "accepted no connection within 5s (providers.p.connect "),
         ("first_token", {}, 0.25, False, "within 250ms"),
     ],
 )
@@ -66,7 +66,7 @@ def test_the_provider_s_own_timeout_names_no_limit_of_ours() -> None:
     error.upstream_status = 504
     explain_timeout(RoutePolicy("quick", ()), call(Timeouts()), error)
     assert error.message == "The provider timed out"
-    assert "the provider itself" in combine([(ATTEMPT, error)], (), None, "quick").message
+    assert "a proxy in front of it, timed out" in combine([(ATTEMPT, error)], (), None, "quick").message
 
 
 def test_each_kind_has_something_that_helps() -> None:
@@ -97,6 +97,6 @@ def test_each_thing_that_helps_is_said_once() -> None:
     assert isinstance(full, AllTargetsFailed)
     assert full.message == (
         "no target answered: p/m: timeout (first_token, 5s) (attempt 1); p/m: timeout (first_token, 5s) (attempt 1); "
-        "p/m: rate_limited (attempt 1); b/m: skipped, off. What helps: timeout: ask again, or raise "
-        "models.quick.first_token, now 5s; rate_limited: ask again later, or raise limits of providers.p"
+        "p/m: rate_limited (attempt 1); b/m: skipped, off. What helps: timeout: retry, or raise "
+        "models.quick.first_token, now 5s; rate_limited: retry later, or raise limits of providers.p"
     )

@@ -104,7 +104,7 @@ def asked(text: str = "What is it?", **more: Any) -> tuple[ChatRequest, Exchange
 )
 def test_conditions(condition: RuleCondition, holds: bool) -> None:
     request, exchange = asked(headers={"x-tier": "gold"}, metadata={"kind": "a"})
-    assert condition.holds(request, exchange, NOON) == holds
+    assert condition.matches(request, exchange, NOON) == holds
 
 
 def test_the_first_rule_that_holds_decides() -> None:
@@ -294,7 +294,7 @@ def test_what_is_more_familiar_is_more_likely_in_scope(
     familiar: list[float], kept: float, one: float, more: float
 ) -> None:
     scope = classifier.Familiarity.of(np.array(familiar, dtype=np.float32), kept)
-    assert 0 <= scope.likely(one) <= scope.likely(one + more) <= 1
+    assert 0 <= scope.probability(one) <= scope.probability(one + more) <= 1
 
 
 def test_a_few_right_examples_prove_no_certainty() -> None:

@@ -13,7 +13,7 @@ from gateway.simulator import oddities
 from gateway.simulator.answers import TEXT
 from gateway.simulator.behaviours import parse
 from gateway.simulator.server import Simulator, running
-from gateway.simulator.wires import wire_of
+from gateway.simulator.wires import find_wire
 from tests.processes import until
 from tests.unit.simulator.raw import PATHS, QUESTION, call, connect, ended_cleanly, said
 
@@ -140,7 +140,7 @@ def test_floods_go_on_until_the_client_leaves(simulator: Simulator, dialect: str
 @dialects
 @pytest.mark.parametrize("kind", ["words", "calls", "choices", "parts"])
 def test_what_a_flood_is_made_of_is_the_vendor_s_json(dialect: str, kind: str) -> None:
-    wire = wire_of(PATHS[dialect], {})
+    wire = find_wire(PATHS[dialect], {})
     events = b"".join(islice(oddities.endless_events(wire, kind), 2)).replace(b"\r\n", b"\n").split(b"\n\n")
     assert all(json.loads(event.partition(b"data: ")[2]) for event in events[:-1])
     head, *pieces = islice(oddities.endless_body(wire, kind), 3)

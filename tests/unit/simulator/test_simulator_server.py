@@ -127,7 +127,7 @@ def test_expect_and_bad_http(simulator: Simulator) -> None:
         (CHAT, {**BODY, "n": "two"}, {}, 400, "Invalid type for 'n': expected integer, but got string"),
         (CHAT, {**BODY, "stream": 1}, {}, 400, "Invalid type for 'stream'"),
         (CHAT, {**BODY, "max_tokens": True}, {}, 400, "Invalid type for 'max_tokens'"),
-        (CHAT, {**BODY, "messages": ["x"]}, {}, 400, "wrong shape"),
+        (CHAT, {**BODY, "messages": ["x"]}, {}, 400, "unexpected shape"),
         (CHAT, b"{", {}, 400, "could not parse"),
         (CHAT, b"[" * 100_000, {}, 400, "could not parse"),
         (CHAT, [], {}, 400, "must be a JSON object"),

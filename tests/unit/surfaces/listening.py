@@ -39,7 +39,7 @@ class App:
             self.ended.append("slow")
             await call.respond(408, [], b"slow")
         except asyncio.CancelledError:
-            self.ended.append(call.cut_off or "left")
+            self.ended.append(call.close_reason or "left")
         finally:
             call.unwatch()
 
@@ -57,7 +57,7 @@ class App:
             call.watch()
             await call.begin(200, [])
             if call.query:
-                call.end_by(asyncio.get_running_loop().time() + 0.05)
+                call.set_deadline(asyncio.get_running_loop().time() + 0.05)
             while True:
                 await call.write(b"x" * 100_000)
         await call.respond(200, [], body if call.path != "/big" else b"x" * 8_000_000)
@@ -115,4 +115,4 @@ def run(work: Coroutine[Any, Any, None]) -> None:
         runner.run(asyncio.wait_for(work, 60))
 
 
-SMALL = Bounds(head_s=0.2, body_s=0.2, write_s=0.3, idle_s=0.2, slowest=100_000)
+SMALL = Bounds(head_s=0.2, body_s=0.2, write_s=0.3, idle_s=0.2, min_bytes_per_s=100_000)

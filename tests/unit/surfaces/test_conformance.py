@@ -16,7 +16,7 @@ from gateway.surfaces.openai import OpenAISurface
 
 class TestOpenAI(SurfaceConformance):
     surface = OpenAISurface
-    asks = (
+    requests = (
         ("POST", "/v1/chat/completions"),
         ("POST", "/v1/embeddings"),
         ("POST", "/openai/deployments/gpt-5/chat/completions"),
@@ -26,12 +26,12 @@ class TestOpenAI(SurfaceConformance):
 
 class TestAnthropic(SurfaceConformance):
     surface = AnthropicSurface
-    asks = (("POST", "/v1/messages"), ("POST", "/v1/messages/count_tokens"))
+    requests = (("POST", "/v1/messages"), ("POST", "/v1/messages/count_tokens"))
 
 
 class TestGemini(SurfaceConformance):
     surface = GeminiSurface
-    asks = (
+    requests = (
         ("POST", "/v1beta/models/gemini-pro:generateContent"),
         ("POST", "/v1/models/team/gemini:streamGenerateContent"),
         ("POST", "/v1alpha/models/gemini-pro:countTokens"),
@@ -42,17 +42,17 @@ class TestGemini(SurfaceConformance):
 
 class TestModels(SurfaceConformance):
     surface = ModelSurface
-    asks = (("GET", "/v1/models"), ("GET", "/v1/models/quick"))
+    requests = (("GET", "/v1/models"), ("GET", "/v1/models/quick"))
 
 
 class TestDocuments(SurfaceConformance):
     surface = DocumentSurface
-    asks = (("GET", "/v1/sources/manuals/documents"), ("POST", "/v1/sources/manuals/search"))
+    requests = (("GET", "/v1/sources/manuals/documents"), ("POST", "/v1/sources/manuals/search"))
 
 
 class TestCache(SurfaceConformance):
     surface = CacheSurface
-    asks = (("DELETE", "/v1/cache"),)
+    requests = (("DELETE", "/v1/cache"),)
 
 
 def test_every_surface_goes_through_it() -> None:

@@ -123,7 +123,7 @@ def test_what_is_served_is_no_more_told_of_as_missing() -> None:
 
     runtime = empty_runtime()
     before, after = (Paths(runtime, [OpenAISurface, each], None) for each in (PaperSurface, BatchSurface))
-    assert b"is an endpoint of the vendor's that is not served here" in answered(before, "POST", "/v1/batches")[2]
+    assert b"The gateway does not serve the vendor endpoint /v1/batches;" in answered(before, "POST", "/v1/batches")[2]
     assert answered(after, "POST", "/v1/batches")[0] == 200
     assert b"did you mean POST /v1/batches?" in answered(after, "POST", "/v1/batchs")[2]
 
@@ -131,7 +131,7 @@ def test_what_is_served_is_no_more_told_of_as_missing() -> None:
 def test_a_class_of_tests_finds_a_surface_that_says_too_little() -> None:
     class Forgetful(SurfaceConformance):
         surface = PaperSurface
-        asks = (("POST", "/v1/papers"),)
+        requests = (("POST", "/v1/papers"),)
 
     with pytest.raises(AssertionError):
-        Forgetful().test_every_route_is_asked(empty_runtime())
+        Forgetful().test_every_route_has_a_request(empty_runtime())

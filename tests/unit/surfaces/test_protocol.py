@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.surfaces.connections import Bounds
-from gateway.surfaces.protocol import MOST_FIELDS, MOST_HEADERS, MOST_URL
+from gateway.surfaces.protocol import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL
 from tests.processes import eventually
 from tests.unit.surfaces.listening import HEAD, SMALL, guarded, place, rest, run
 
@@ -19,13 +19,13 @@ from tests.unit.surfaces.listening import HEAD, SMALL, guarded, place, rest, run
 @pytest.mark.parametrize(
     ("data", "status"),
     [
-        (b"GET /" + b"a" * MOST_URL + b" HTTP/1.1\r\nhost: x\r\n\r\n", 414),
+        (b"GET /" + b"a" * MAX_URL + b" HTTP/1.1\r\nhost: x\r\n\r\n", 414),
         (b"GET /?" + b"a" * 5_000_000, 414),
-        (HEAD + b"x: " + b"y" * MOST_HEADERS + b"\r\n\r\n", 431),
+        (HEAD + b"x: " + b"y" * MAX_HEADER_BYTES + b"\r\n\r\n", 431),
         (HEAD + b"x: " + b"y" * 5_000_000, 431),
         (HEAD + b"y" * 5_000_000, 431),
         (HEAD + b"".join(b"x-%d: %b\r\n" % (each, b"y" * 1000) for each in range(70)) + b"\r\n", 431),
-        (HEAD + b"a: b\r\n" * MOST_FIELDS + b"\r\n", 431),
+        (HEAD + b"a: b\r\n" * MAX_HEADERS + b"\r\n", 431),
         (b"\r\n" * 200_000, 431),
         (HEAD + b"transfer-encoding: chunked\r\n\r\n0\r\n" + b"x: " + b"y" * 5_000_000, 400),
         (HEAD + b"transfer-encoding: chunked\r\n\r\n0\r\n" + b"x: " + b"y" * 66_000 + b"\r\n\r\n", 431),
@@ -61,7 +61,7 @@ def test_a_head_in_pieces_has_the_same_bounds(piece: int) -> None:
             assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
             writer.close()
             # One byte at a time for so long would take minutes: the last of it comes slowly.
-            endless = HEAD + b"x: " + b"y" * (MOST_HEADERS - 2000)
+            endless = HEAD + b"x: " + b"y" * (MAX_HEADER_BYTES - 2000)
             reader, writer = await here.open()
             writer.write(endless)
             for _ in range(4000 // piece + 1):

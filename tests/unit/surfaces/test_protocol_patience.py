@@ -69,7 +69,7 @@ def test_what_drips_is_not_waited_for(begin: bytes, more: bytes, ended: list[str
 @patient
 def test_a_body_that_comes_steadily_is_read_however_long_it_takes() -> None:
     async def work() -> None:
-        async with place(Bounds(body_s=0.2, slowest=1000)) as here:
+        async with place(Bounds(body_s=0.2, min_bytes_per_s=1000)) as here:
             reader, writer = await here.open()
             writer.write(HEAD + b"content-length: 100000\r\n\r\n")
             for _ in range(10):
@@ -106,8 +106,8 @@ def _stuck(port: int, data: bytes) -> socket.socket:
 @pytest.mark.parametrize(
     ("path", "ended"),
     [
-        ("flood", "The caller read less than 100000 bytes a second"),
-        ("flood?due", "The time for the answer was over while the caller did not read it"),
+        ("flood", "The caller read less than 100000 bytes per second"),
+        ("flood?due", "The response timed out while the caller did not read it"),
         ("big", "ok"),
     ],
 )
@@ -125,7 +125,7 @@ def test_a_caller_who_does_not_read_is_left(path: str, ended: str) -> None:
 @patient
 def test_a_caller_who_reads_slowly_but_steadily_gets_all() -> None:
     async def work() -> None:
-        async with place(Bounds(write_s=0.2, slowest=1000)) as here:
+        async with place(Bounds(write_s=0.2, min_bytes_per_s=1000)) as here:
             reader, writer = await here.open()
             writer.write(b"GET /big HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
             size = 0
@@ -141,7 +141,7 @@ def test_a_caller_who_reads_slowly_but_steadily_gets_all() -> None:
 @patient
 def test_a_full_house_closes_the_longest_silent_and_serves_the_next() -> None:
     async def work() -> None:
-        async with place(Bounds(most=10, most_per_address=10)) as here:
+        async with place(Bounds(max_connections=10, max_per_address=10)) as here:
             silent = [await here.open() for _ in range(30)]
             for _ in range(3):
                 ask = HEAD + b"connection: close\r\ncontent-length: 2\r\n\r\nhi"
@@ -156,7 +156,7 @@ def test_a_full_house_closes_the_longest_silent_and_serves_the_next() -> None:
 @patient
 def test_a_house_full_of_work_says_so() -> None:
     async def work() -> None:
-        async with place(Bounds(most=3, most_per_address=3)) as here:
+        async with place(Bounds(max_connections=3, max_per_address=3)) as here:
             busy = [await here.open() for _ in range(3)]
             for _, writer in busy:
                 writer.write(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -178,15 +178,15 @@ def test_one_address_has_a_bound_of_its_own_and_a_proxy_has_not() -> None:
             self.address = address
 
         @property
-        def silent(self) -> tuple[bool, float] | None:
+        def idle_state(self) -> tuple[bool, float] | None:
             return None
 
-        def look(self, now: float) -> None: ...
+        def check_deadlines(self, now: float) -> None: ...
 
         def drop(self) -> None: ...
 
     async def work() -> None:
-        book = Connections(Bounds(most=100, most_per_address=2, proxies=(ip_network("10.0.0.0/8"),)))
+        book = Connections(Bounds(max_connections=100, max_per_address=2, proxies=(ip_network("10.0.0.0/8"),)))
         assert [book.open(Quiet("192.0.2.1")) for _ in range(3)] == [True, True, False]
         assert book.open(Quiet("192.0.2.2"))
         assert all(book.open(Quiet("10.0.0.1")) for _ in range(20))

@@ -1,4 +1,4 @@
-"""The first tables."""
+"""Creates the first tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Makes them."""
+    """Creates the tables."""
     for make in (_attempts, _audit, _keys, _meta, _parties, _requests, _usage_by_hour):
         make()
 
@@ -131,6 +131,6 @@ def _usage_by_hour() -> None:
 
 
 def downgrade() -> None:
-    """Takes them away, with all that is in them."""
+    """Drops the tables with their data."""
     for name in ("attempts", "audit", "keys", "meta", "parties", "requests", "usage_by_hour"):
         op.drop_table(name)

@@ -1,4 +1,4 @@
-"""The version of the code that wrote a row. Rows that are there already are of version 1."""
+"""Adds the version of the code that wrote a row. Existing rows have version 1."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _TABLES = ("requests", "keys", "parties", "audit")
 
 
 def upgrade() -> None:
-    """Adds it. Replicas of the version before, which go on meanwhile, write rows without it."""
+    """Adds the column. Replicas of the previous version, which still run, write rows without it."""
     for table in _TABLES:
         op.add_column(table, sa.Column("version", sa.SmallInteger(), nullable=False, server_default="1"))
 
 
 def downgrade() -> None:
-    """Takes it away."""
+    """Drops the column."""
     for table in _TABLES:
         op.drop_column(table, "version")

@@ -382,7 +382,7 @@ def test_a_failed_stream_says_so_and_does_not_end() -> None:
     asked = msgspec.structs.replace(ASKED, stream=True)
     writer = DIALECT.reply_writer(asked, reply_id="x", raw=True)
     writer.feed([Delta((ChoiceDelta(text="a"),), raw=b"{}", event="content_block_delta")])
-    frame = writer.fail(IncompleteReply("The provider's answer stopped before its end"), "req_1")
+    frame = writer.fail(IncompleteReply("The provider's response ended early"), "req_1")
     name, _, body = frame.partition(b"\ndata: ")
     assert name == b"event: error"
     assert json.loads(body)["error"]["type"] == "api_error"

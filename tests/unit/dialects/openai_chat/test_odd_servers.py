@@ -105,7 +105,7 @@ def test_every_piece_gets_an_index_and_every_call_an_id(pieces: list[tuple[int, 
     numbers = CallNumbers()
     ids: dict[int, str] = {}
     for index, call_id, name in pieces:
-        settled = numbers.settle(ChoiceDelta(tool_calls=(ToolCallDelta(index, call_id, name),))).tool_calls[0]
+        settled = numbers.number_calls(ChoiceDelta(tool_calls=(ToolCallDelta(index, call_id, name),))).tool_calls[0]
         assert settled.index >= 0
         if settled.index not in ids:
             assert settled.id

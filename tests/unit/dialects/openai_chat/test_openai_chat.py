@@ -346,8 +346,8 @@ def test_a_failed_stream_says_so_and_does_not_end() -> None:
     asked = msgspec.structs.replace(ASKED, stream=True)
     writer = DIALECT.reply_writer(asked, reply_id="x", raw=True)
     writer.feed([Delta((ChoiceDelta(text="a"),), raw=b'{"choices":[]}')])
-    frame = writer.fail(IncompleteReply("The provider's answer stopped before its end"), "req_1")
-    assert json.loads(frame.removeprefix(b"data: "))["error"]["code"] == "upstream_cut"
+    frame = writer.fail(IncompleteReply("The provider's response ended early"), "req_1")
+    assert json.loads(frame.removeprefix(b"data: "))["error"]["code"] == "upstream_interrupted"
     assert b"[DONE]" not in frame
 
 

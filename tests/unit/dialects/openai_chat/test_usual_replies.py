@@ -37,6 +37,6 @@ def test_a_usual_reply(reply: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -
     def general(data: bytes) -> Any:
         raise AssertionError(data)
 
-    monkeypatch.setattr(readers, "_read_unusual", general)
+    monkeypatch.setattr(readers, "_read_any", general)
     delta = readers.read_completion(json.dumps(reply).encode())
     assert (delta.usage is not None) == (reply.get("usage") is not None)
