@@ -72,7 +72,7 @@ def test_plan(gatehouse: Gatehouse) -> None:
 def test_a_name_in_an_error_steers_no_terminal(gatehouse: Gatehouse, tmp_path: Path) -> None:
     (tmp_path / "gatehouse.yaml").write_text(VALID.replace("quote:", '"a\\e]0;owned\\a": '))
     done = gatehouse("plan", "nosuch")
-    assert (done.returncode, done.stderr) == (2, 'there is no model "nosuch"; known here: a\\u001b]0;owned\\u0007\n')
+    assert (done.returncode, done.stderr) == (2, 'there is no model "nosuch"; use one of: a\\u001b]0;owned\\u0007\n')
 
 
 @pytest.mark.parametrize("command", [("plan", "模型"), ("config", "show")])
