@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import BigInteger, ColumnElement, Table, and_, func, literal_column, or_, select, union_all
 
 from access.database.tables import ATTEMPTS, HOURS, REQUESTS
-from access.ledger.entry import COUNTS, REQUEST_FILTERS, UNKNOWN_OUTCOME, WHOSE
+from access.ledger.entry import COUNTS, INTERRUPTED, REQUEST_FILTERS, UNKNOWN_OUTCOME, WHOSE
 from contract.units import parse_duration, write_amount
 
 if TYPE_CHECKING:
@@ -244,7 +244,9 @@ def _conditions(of: Table, where: Mapping[str, str], known: Sequence[str]) -> li
     for name, value in where.items():
         if _NEVER_STORED.search(value):
             return None
-        if name != "status":
+        if name == "outcome" and value in INTERRUPTED:
+            conditions.append(of.c.outcome.in_(INTERRUPTED))
+        elif name != "status":
             conditions.append(of.c[name] == value)
         elif value.isascii() and value.isdigit() and len(value) < 10:
             conditions.append(of.c.status == int(value))
