@@ -240,7 +240,7 @@ def _check(what: str, names: Iterable[str], known: Sequence[str]) -> None:
 def _conditions(of: Table, where: Mapping[str, str], known: Sequence[str]) -> list[ColumnElement[bool]] | None:
     """The SQL conditions of a filter; None if no row can match."""
     _check("filter", where, known)
-    conditions = []
+    conditions: list[ColumnElement[bool]] = []
     for name, value in where.items():
         if _NEVER_STORED.search(value):
             return None
