@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from config import ConfigError
@@ -130,6 +131,7 @@ def test_the_schema_for_editors_takes_old_names_as_deprecated() -> None:
     ask = {"pipelines": {"p": {"answer": "a", "recall": "c"}}, "version": 1}
     assert not list(Draft202012Validator(made).iter_errors(ask))
     assert list(Draft202012Validator(made).iter_errors({"pipelines": {"p": {"recall": "c"}}, "version": 1}))
+    assert not list(Draft202012Validator(made).iter_errors(YAML(typ="safe", pure=True).load(OLD)))
 
 
 def test_each_new_name_is_one_that_there_is() -> None:
