@@ -74,6 +74,7 @@ class Struct(BaseModel):
         if cls.needs:
             resolved["anyOf"] = [{"required": list(each)} for each in cls.needs]
         _add_old_names(resolved, cls.renamed)
+        _add_old_values(resolved, cls.renamed_values)
         if not cls.shorthand:
             return written
         mapping = dict(resolved)
@@ -95,6 +96,22 @@ def _add_old_names(schema: dict[str, Any], renamed: Mapping[str, str]) -> None:
             if each.get("required") == [new]:
                 schema["anyOf"].append({"required": [old]})
                 break
+
+
+def _add_old_values(schema: dict[str, Any], renamed: Mapping[str, tuple[str, str]]) -> None:
+    """Adds old forms of values to the JSON schema; editors show them as deprecated."""
+    for key, (pattern, _) in renamed.items():
+        if key in schema["properties"]:
+            old = {"type": "string", "pattern": pattern, "deprecated": True}
+            schema["properties"][key] = _or_old(schema["properties"][key], old)
+
+
+def _or_old(value: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+    if "items" in value:
+        return {**value, "items": _or_old(value["items"], old)}
+    if "anyOf" in value:
+        return {**value, "anyOf": [_or_old(each, old) for each in value["anyOf"]]}
+    return {"anyOf": [value, old]}
 
 
 class Component(Struct):

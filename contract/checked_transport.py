@@ -45,7 +45,8 @@ class CheckedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """See `httpx.AsyncBaseTransport`. Raises `CallFailed`, `ProxyRefused`."""
         url, headers, target = request.url, list(request.headers.raw), request.url.raw_path
-        await self._dialer.check(url.host, url.port or (443 if self._secure else 80))
+        # The name as it is sent: the system's own encoding of a name such as straße.example is of another host.
+        await self._dialer.check(url.raw_host.decode("ascii"), url.port or (443 if self._secure else 80))
         if self._proxy is not None and not self._secure:
             target = b"http://" + url.netloc + target
             if self._proxy.authorization:

@@ -20,8 +20,8 @@ from contract.egress import CallFailed, ConnectReply, Proxy, ProxyRefused
 
 _PIECE = 1 << 14
 _MOST_ADDRESSES = 16
-# IPv4 within IPv6, in the last 32 bits: as a translator to IPv4 has it, and the old form.
-_HOLD_IPV4 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("::/96"))
+# IPv4 within IPv6, in the last 32 bits: as translators to IPv4 have it, and the old form.
+_HOLD_IPV4 = tuple(ipaddress.ip_network(each) for each in ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96"))
 _OWN_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
 
 
@@ -164,7 +164,7 @@ def is_public(text: str) -> bool:
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
         if inner is None and any(address in each for each in _HOLD_IPV4):
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if address in _OWN_NAT64:
+        if address in _OWN_NAT64 or address.is_site_local:
             return False
         if inner is not None:
             address = inner

@@ -40,6 +40,8 @@ _MOST_MS = 2**31 - 1
 
 # The outcome of a request whose process died before its end. Its cost is the most that it may have been.
 UNKNOWN_OUTCOME = "unknown"
+# A stream that ended in an error. Rows of version 0.1.0 have the older name `cut`.
+INTERRUPTED = ("interrupted", "cut")
 
 # Bounds of the values in a journal line: a damaged line must neither block the others nor return spent money.
 Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]

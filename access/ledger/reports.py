@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import BigInteger, ColumnElement, Table, and_, func, literal_column, or_, select, union_all
 
 from access.database.tables import ATTEMPTS, HOURS, REQUESTS
-from access.ledger.entry import COUNTS, REQUEST_FILTERS, UNKNOWN_OUTCOME, WHOSE
+from access.ledger.entry import COUNTS, INTERRUPTED, REQUEST_FILTERS, UNKNOWN_OUTCOME, WHOSE
 from contract.units import parse_duration, write_amount
 
 if TYPE_CHECKING:
@@ -240,11 +240,13 @@ def _check(what: str, names: Iterable[str], known: Sequence[str]) -> None:
 def _conditions(of: Table, where: Mapping[str, str], known: Sequence[str]) -> list[ColumnElement[bool]] | None:
     """The SQL conditions of a filter; None if no row can match."""
     _check("filter", where, known)
-    conditions = []
+    conditions: list[ColumnElement[bool]] = []
     for name, value in where.items():
         if _NEVER_STORED.search(value):
             return None
-        if name != "status":
+        if name == "outcome" and value in INTERRUPTED:
+            conditions.append(of.c.outcome.in_(INTERRUPTED))
+        elif name != "status":
             conditions.append(of.c[name] == value)
         elif value.isascii() and value.isdigit() and len(value) < 10:
             conditions.append(of.c.status == int(value))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from access.ledger.entry import COUNTS, UNKNOWN_OUTCOME, WHOSE, LedgerEntry
+from access.ledger.entry import COUNTS, INTERRUPTED, UNKNOWN_OUTCOME, WHOSE, LedgerEntry
 
 if TYPE_CHECKING:
     from access.database.store import Database
@@ -56,8 +56,7 @@ async def insert(database: Database, entries: Sequence[LedgerEntry]) -> int:
     return len(unique)
 
 
-# `cut` is the older name of `interrupted`, in rows of version 0.1.0.
-FAILURES = frozenset({"error", "interrupted", "cut", UNKNOWN_OUTCOME})
+FAILURES = frozenset({"error", *INTERRUPTED, UNKNOWN_OUTCOME})
 _MOST = 2**63 - 1
 _SUMS = (*COUNTS, "cost")
 

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,6 +58,10 @@ def main() -> None:
     if stranger:
         sys.stderr.write(f"gatehouse: another package stands where ours should: {stranger}\n")
         sys.exit(1)
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal's encoding does not have is written as \u6a21, and is no reason to fail.
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     if any(name.startswith("GATEHOUSE_") for name in os.environ):
         _warn_of_variables()
     app(prog_name="gatehouse")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from observability.screen import show, styled
+from observability.screen import printable, show, styled
 
 if TYPE_CHECKING:
     from config import Config
@@ -26,8 +26,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def fail(message: str, code: int = 2) -> NoReturn:
-    """Ends the command: 1 is a failure, 2 wrong input."""
-    typer.echo(message, err=True)
+    """Ends the command: 1 is a failure, 2 wrong input. Control characters of names in the message are written out."""
+    typer.echo("\n".join(map(printable, message.split("\n"))), err=True)
     raise typer.Exit(code)
 
 

@@ -1,5 +1,5 @@
 """GOAWAY frames of HTTP/2, taken out of what comes: h2 ends all streams at one, but a server that closes in good order
-answers what it has begun (RFC 9113, section 6.8).
+answers what it has begun (RFC 9113, section 6.8). And a bound on frames that carry nothing, which h2 does not have.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ _HEAD = 9
 _GOAWAY = 7
 # What we allow a server to send in one frame, HTTP/2's own default.
 MAX_FRAME = 16_384
+_CARRYING = frozenset({0, 1, 9})  # DATA, HEADERS, CONTINUATION
+# So many frames that carry nothing (settings, pings, windows, empty data) may come before one that does, or before we
+# send data: each costs time, and a server could keep the gateway busy with them.
+MOST_EMPTY = 10_000
 
 
 class GoAway(msgspec.Struct, frozen=True):
@@ -24,9 +28,12 @@ class GoAwayReader:
 
     def __init__(self) -> None:
         self._data = b""
+        self.empty = 0  # frames in a row that carry nothing
 
     def feed(self, data: bytes) -> tuple[bytes, list[GoAway]]:
-        """Whole frames without those, and those. Raises `ValueError` for a frame that is larger than it may be."""
+        """Whole frames without those, and those. Raises `ValueError` for a frame that is larger than it may be, and for
+        more than `MOST_EMPTY` that carry nothing.
+        """
         data = self._data + data
         at = 0
         kept: list[bytes] = []
@@ -38,6 +45,9 @@ class GoAwayReader:
             end = at + _HEAD + size
             if end > len(data):
                 break
+            self.empty = 0 if size and data[at + 3] in _CARRYING else self.empty + 1
+            if self.empty > MOST_EMPTY:
+                raise ValueError("too many frames carry nothing")
             if data[at + 3] == _GOAWAY and size >= 8:
                 last, code = data[at + 9 : at + 13], data[at + 13 : at + 17]
                 found.append(GoAway(int.from_bytes(last) & 0x7FFFFFFF, int.from_bytes(code)))

@@ -107,16 +107,18 @@ class Http2Pool:
             raise
         return response
 
-    def _free(self) -> Http2Connection | None:
+    def _free(self, dead: Http2Connection | None = None) -> Http2Connection | None:
+        """A connection other than `dead`. It asks all of them, so that those which were idle too long close."""
+        free = [each for each in self._connections if each.takes_calls()]
         self._connections = [each for each in self._connections if not each.closed]
-        return next((each for each in self._connections if each.takes_calls()), None)
+        return next((each for each in free if each is not dead), None)
 
     async def _connect(self, dead: Http2Connection | None, connect_s: float) -> Http2Connection:
         """A connection other than `dead`: calls that come at the same time share a new one."""
         try:
             async with asyncio.timeout(connect_s), self._connecting:
-                found = self._free()
-                if found is None or found is dead:
+                found = self._free(dead)
+                if found is None:
                     found = Http2Connection(await self._dial(), asyncio.get_running_loop())
                     self._connections.append(found)
                 return found

@@ -115,10 +115,10 @@ class Http2Connection:
         return len(self._streams)
 
     def takes_calls(self) -> bool:
-        """Whether one more may begin."""
+        """Whether one more may begin. Closes the connection where none is open and none will be."""
         most = min(MAX_STREAMS, self._h2.remote_settings.max_concurrent_streams)
-        stale = not self._streams and self.idle_since < time.monotonic() - IDLE_S
-        if stale:
+        stale = most == 0 or self.idle_since < time.monotonic() - IDLE_S
+        if stale and not self._streams:
             self.close()
         return not self.closed and not self.leaving and self._h2.open_outbound_streams < most
 
@@ -145,6 +145,7 @@ class Http2Connection:
                 return
             piece, stream.left = stream.left[:size], stream.left[size:]
             self._h2.send_data(stream.number, bytes(piece), end_stream=not stream.left)
+            self._goaway.empty = 0
 
     def acknowledge(self, stream: _Stream) -> None:
         """Opens the windows again by what was read, with the next `flush`."""
@@ -256,19 +257,22 @@ class Http2Connection:
                 status = int(value)
             elif not name.startswith(b":"):
                 add_header(response.raw_headers, bytes(name), bytes(value))
-        with self._too_large_resets(stream):
+        with self._failed_resets(stream):
+            if not 200 <= status <= 999:
+                response.fail(MalformedReply("The provider's answer has no valid status"))
+                raise ValueError
             response.begin(status)
         self._loop.call_soon(response.wake)
 
     def _feed(self, stream: _Stream, data: bytes, size: int) -> None:
         stream.received(size)
         if (response := stream.response) is not None and data:
-            with self._too_large_resets(stream):
+            with self._failed_resets(stream):
                 response.take(data)
             self._loop.call_soon(response.wake)
 
     @contextlib.contextmanager
-    def _too_large_resets(self, stream: _Stream) -> Iterator[None]:
+    def _failed_resets(self, stream: _Stream) -> Iterator[None]:
         try:
             yield
         except ValueError:

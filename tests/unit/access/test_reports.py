@@ -252,6 +252,20 @@ def test_a_page_of_a_time_and_one_request(url: str) -> None:
     emptied(url, act)
 
 
+@pytest.mark.parametrize("asked", ["interrupted", "cut"])
+def test_interrupted_requests_are_found_under_the_older_name_too(url: str, asked: str) -> None:
+    async def act(database: Database) -> None:
+        outcomes = ("ok", "cut", "interrupted")
+        await insert(
+            database,
+            [msgspec.structs.replace(entry(BEGAN, number), outcome=outcome) for number, outcome in enumerate(outcomes)],
+        )
+        page = await reports.requests(database, {"outcome": asked})
+        assert [row["outcome"] for row in page.rows] == ["interrupted", "cut"]
+
+    emptied(url, act)
+
+
 def test_hostile_names_find_nothing(url: str) -> None:
     async def act(database: Database) -> None:
         await insert(database, [entry(BEGAN, 1, "app", "user")])

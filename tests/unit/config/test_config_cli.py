@@ -69,6 +69,22 @@ def test_plan(gatehouse: Gatehouse) -> None:
     assert (done.returncode, done.stderr) == (2, 'there is no model "qote"; did you mean quote?\n')
 
 
+def test_a_name_in_an_error_steers_no_terminal(gatehouse: Gatehouse, tmp_path: Path) -> None:
+    (tmp_path / "gatehouse.yaml").write_text(VALID.replace("quote:", '"a\\e]0;owned\\a": '))
+    done = gatehouse("plan", "nosuch")
+    assert (done.returncode, done.stderr) == (2, 'there is no model "nosuch"; use one of: a\\u001b]0;owned\\u0007\n')
+
+
+@pytest.mark.parametrize("command", [("plan", "模型"), ("config", "show")])
+def test_a_name_that_the_terminals_encoding_lacks_is_written_out(
+    gatehouse: Gatehouse, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    (tmp_path / "gatehouse.yaml").write_text(VALID.replace("quote", "模型"), encoding="utf-8")
+    done = gatehouse(*command, environ={"PYTHONIOENCODING": "latin-1"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u6a21\\u578b" in done.stdout
+
+
 def test_keys_hash(gatehouse: Gatehouse) -> None:
     done = gatehouse("keys", "hash", stdin="test\n")
     assert done.stdout == "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from config import ConfigError
 from config.access import LimitsConfig
 from config.display import effective
+from config.document import read_document
+from config.references import References
+from config.renames import apply_renames
 from config.root import Config
 from config.shape import structs
 from gateway.assembly.catalog import KINDS
@@ -79,6 +84,18 @@ def test_old_names_mean_the_same_as_the_new_ones(tmp_path: Path) -> None:
         assert use.old in lines[use.line - 1]
 
 
+def test_a_file_with_thousands_of_old_names_loads_in_linear_time(tmp_path: Path) -> None:
+    count = 3_000  # took minutes while each old name went through all places of the file
+    text = "version: 1\nproviders: {b: {kind: extractive}}\nmodels: {a: {targets: [b/extractive]}}\nteams:\n"
+    text += "".join(f"  t{number}: {{limits: {{parallel: 3}}}}\n" for number in range(count))
+    document = read_document(text, References({}, tmp_path))
+    began = time.process_time()
+    uses = apply_renames(document, Config, KINDS)
+    assert time.process_time() - began < 5
+    assert [use.line for use in uses] == list(range(5, 5 + count))
+    assert ("teams", "t7", "limits", "max_concurrent") in document.values
+
+
 def test_check_warns_of_each_old_name_and_gives_the_new_one(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["check", str(written(tmp_path, OLD))])
     assert result.exit_code == 0, result.output
@@ -114,6 +131,7 @@ def test_the_schema_for_editors_takes_old_names_as_deprecated() -> None:
     ask = {"pipelines": {"p": {"answer": "a", "recall": "c"}}, "version": 1}
     assert not list(Draft202012Validator(made).iter_errors(ask))
     assert list(Draft202012Validator(made).iter_errors({"pipelines": {"p": {"recall": "c"}}, "version": 1}))
+    assert not list(Draft202012Validator(made).iter_errors(YAML(typ="safe", pure=True).load(OLD)))
 
 
 def test_each_new_name_is_one_that_there_is() -> None:

@@ -167,6 +167,23 @@ def test_a_host_behind_a_proxy_is_checked_by_its_name(addresses: list[str]) -> N
     ran(act)
 
 
+def test_a_host_behind_a_proxy_is_checked_by_the_name_that_the_proxy_is_asked_for() -> None:
+    async def act() -> None:
+        checked: list[str] = []
+
+        async def resolve(host: str, port: int) -> list[str]:
+            checked.append(host)
+            return ["10.1.1.1"] if host.startswith("xn--") else [PUBLIC]
+
+        dialer = Dialer(read_proxy("http://10.9.9.9:3128"), private=False, resolve=resolve, network=Network([]))
+        async with httpx.AsyncClient(transport=transport(dialer)) as client:
+            with pytest.raises(CallFailed, match="private"):
+                await client.get("http://faß.test/")
+        assert checked == ["xn--fa-hia.test"]
+
+    ran(act)
+
+
 @pytest.mark.parametrize(
     ("address", "public"),
     [
@@ -191,6 +208,8 @@ def test_a_host_behind_a_proxy_is_checked_by_its_name(addresses: list[str]) -> N
         ("::10.0.0.1", False),
         ("::", False),
         ("2002:a00:1::", False),
+        ("::ffff:0:a00:1", False),
+        ("fec0::1", False),
     ],
 )
 def test_public_addresses(address: str, public: bool) -> None:

@@ -76,6 +76,7 @@ class Connection:
         if settings:
             self.h2.update_settings({h2.settings.SettingCodes(code): value for code, value in settings.items()})
         self.streams: dict[int, Asked] = {}
+        self.gone = asyncio.Event()
         self.flush()
 
     def flush(self) -> None:
@@ -120,6 +121,7 @@ class Http2Upstream:
                 for event in connection.h2.receive_data(data):
                     self._take(connection, event)
                 connection.flush()
+        connection.gone.set()
         writer.close()
 
     def _take(self, connection: Connection, event: h2.events.Event) -> None:
