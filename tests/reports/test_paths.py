@@ -70,7 +70,7 @@ def test_azure_paths_of_models_that_are_not_there(it: House) -> None:
     assert "nope" in answer.json()["error"]["message"]
 
 
-@pytest.mark.report("http", "A near-miss path that is ambiguous returns 404 and names the right path")
+@pytest.mark.report("http", "A misspelled path returns 404 and suggests the right one")
 @pytest.mark.parametrize(
     ("path", "right"),
     [

@@ -102,7 +102,7 @@ def test_signs_of_life(tmp_path: Path, sign: bytes) -> None:
             assert (b"models.%bt.idle" % name.encode() in body) == (not sign)
 
 
-@pytest.mark.report("timeouts", "A provider that sends only pings times out")
+@pytest.mark.report("timeouts", "A provider that sends only pings times out after the `thinking` limit")
 def test_life_without_words_ends(tmp_path: Path) -> None:
     def script(request: Request) -> list[Piece]:
         first, _ = said("o", "first")

@@ -62,7 +62,7 @@ def test_anthropic_s_thinking_for_gemini(tmp_path: Path) -> None:
 
 
 @pytest.mark.report(
-    "reasoning", "Gemini's thinking budget of -1 lets a model of any provider decide how much it reasons"
+    "reasoning", "Gemini's thinking budget of -1 sets no effort at OpenAI and a default budget at Anthropic"
 )
 def test_a_budget_as_the_model_sees_fit(tmp_path: Path) -> None:
     asked = {"thinkingConfig": {"thinkingBudget": -1}}

@@ -135,7 +135,7 @@ def test_other_labels_in_the_config_hold_at_once(tmp_path: Path, make: Make) -> 
     run(body)
 
 
-@pytest.mark.guarantee("access", "Documents from a store of an earlier version get their labels from their source")
+@pytest.mark.guarantee("access", "Documents that an earlier version stored get their labels from their source")
 def test_stored_documents_take_their_labels_from_the_source(tmp_path: Path, make: Make) -> None:
     async def body() -> None:
         old = make(tmp_path)
