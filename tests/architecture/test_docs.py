@@ -41,7 +41,7 @@ def test_those_tests_are_there() -> None:
     assert [each for each in READ_BY.values() if not (ROOT / each).is_file()] == []
 
 
-@pytest.mark.guarantee("documentation", "Every link of the documentation leads somewhere, anchors included.")
+@pytest.mark.guarantee("documentation", "Every link in the documentation works, including its anchor")
 @names
 def test_every_link_leads_somewhere(page: Path) -> None:
     broken = []

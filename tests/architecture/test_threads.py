@@ -17,7 +17,7 @@ ROOMS = (
 )
 
 
-@pytest.mark.guarantee("fairness", "Work that an outsider can make slow has threads of its own kind")
+@pytest.mark.guarantee("fairness", "Work that a caller can slow down never runs in the shared default thread pool")
 @pytest.mark.parametrize("room", ROOMS)
 def test_no_room_uses_the_threads_that_all_share(room: str) -> None:
     place = ROOT / room

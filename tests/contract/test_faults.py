@@ -101,8 +101,8 @@ FINE = (
 STATUSES = {**BEFORE, **AMID, **EITHER, **ODD, **UNENDED, **FINAL}
 FAULTS = (*STATUSES, *FINE)
 CLEAN_ENDS = {"stop", "tool_calls", "end_turn", "tool_use", "STOP"}
-TRUTH = pytest.mark.guarantee("truth", "Every fault of a provider ends in the right answer, a fallback or an error.")
-ROWS = pytest.mark.guarantee("truth", "Every request has one row in the ledger, however its provider broke.")
+TRUTH = pytest.mark.guarantee("truth", "Every provider fault ends in a correct answer, a fallback or an error")
+ROWS = pytest.mark.guarantee("truth", "Every request has exactly one ledger row, whatever fault its provider has")
 # By the user that each case names: how often it has asked.
 ASKED: Counter[str] = Counter()
 RIGHT: set[str] = set()

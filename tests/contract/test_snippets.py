@@ -71,7 +71,9 @@ def printed_by(snippet: Block, gateway: Gateway) -> str:
 OUTPUTS = {str(each.above): each.text for each in blocks_of("text") if each.above is not None}
 
 
-@pytest.mark.guarantee("documentation", "Every Python example for a vendor's SDK runs, with every vendor behind it.")
+@pytest.mark.guarantee(
+    "documentation", "Every Python example for a provider's SDK runs, with each provider as the target"
+)
 @pytest.mark.parametrize("snippet", RUNNING, ids=str)
 def test_a_snippet_runs(gateway: Gateway, snippet: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_APP_KEY", KEY)

@@ -16,7 +16,7 @@ from tests.live import Gateway, running_gateway
 from tests.processes import until
 
 COUNTED = pytest.mark.guarantee(
-    "money", "What the gateway asks of models by itself is a row of its own, with its price"
+    "money", "Each model call that the gateway makes on its own has a ledger row with its price"
 )
 ADMIN = "an-administrators-key-of-the-tests-0123456789"
 YAML = """

@@ -31,7 +31,7 @@ def ask(gateway: Gateway, app: str, model: str = "quick", **fields: Any) -> str:
     return answer.headers.get("x-gatehouse-target", "")
 
 
-@pytest.mark.guarantee("breakers", "What one app's requests bring about holds a target back for that app alone")
+@pytest.mark.guarantee("breakers", "One app's failing requests do not open a breaker for other apps")
 @pytest.mark.parametrize(
     ("behaviour", "model", "fields"),
     [("empty", "quick", {"stop": ["\n"]}), ("500", "quick", {}), ("latency3000", "hasty", {})],
@@ -53,7 +53,7 @@ def test_one_app_opens_no_breaker_of_another(
         assert ask(gateway, "one") == "up/first"
 
 
-@pytest.mark.guarantee("breakers", "A target is used again within seconds of its recovery")
+@pytest.mark.guarantee("breakers", "Traffic returns to a target within seconds of its recovery")
 def test_traffic_is_back_soon_after_a_target_s_recovery(tmp_path: Path) -> None:
     with running({"first": "500"}) as upstream, running_gateway(CONFIG.format(url=upstream.url), tmp_path) as gateway:
         deadline = time.monotonic() + 60

@@ -51,7 +51,7 @@ SHORT = CONFIG.replace("write_timeout: 500ms", "write_timeout: 60s").replace("n6
 WAIT_S = 60  # for what comes at once on any machine that has the time
 
 surfaces = pytest.mark.parametrize("surface", ["openai", "anthropic", "gemini"])
-guarded = pytest.mark.guarantee("access", "A caller who does not speak or read is left, and takes nobody's place")
+guarded = pytest.mark.guarantee("access", "A caller that stops sending or reading is disconnected and frees its slot")
 
 
 @pytest.fixture(scope="module")

@@ -178,7 +178,8 @@ def test_the_check_and_the_schema_take_it(block: Block, folder: Path) -> None:
 
 
 @pytest.mark.guarantee(
-    "documentation", "Every YAML of the documentation passes the check, and a gateway that runs it answers."
+    "documentation",
+    "Every YAML example in the documentation passes `gatehouse check`, and a gateway that runs it answers",
 )
 @pytest.mark.parametrize("block", [each for each in OURS if not of_another_program(each)], ids=str)
 def test_a_gateway_that_runs_it_answers(block: Block, folder: Path, request: pytest.FixtureRequest) -> None:

@@ -62,7 +62,7 @@ def of(block: Block, program: str) -> list[list[str]]:
     return [words[1:] for words in found if words[0] == program]
 
 
-@pytest.mark.guarantee("documentation", "Every command of the documentation has the options that it is shown with.")
+@pytest.mark.guarantee("documentation", "Every command in the documentation uses options that exist")
 @pytest.mark.parametrize("block", SHELL, ids=str)
 def test_every_command_is_known(block: Block) -> None:
     for statement in statements(block):
@@ -165,7 +165,7 @@ CURLS = [each for each in SHELL if of(each, "curl")]
 EXPECTED: dict[str, str] = {str(each.above): each.text for each in blocks_of("json") if each.above is not None}
 
 
-@pytest.mark.guarantee("documentation", "Every request by curl that the documentation shows is answered.")
+@pytest.mark.guarantee("documentation", "Every curl request in the documentation gets an answer")
 @pytest.mark.parametrize("block", CURLS, ids=str)
 def test_requests_by_curl_are_answered(block: Block, monkeypatch: pytest.MonkeyPatch, request: Any) -> None:
     for name, value in KEYS.items():

@@ -11,9 +11,9 @@ import pytest
 from tests.live import Answer, Gateway, running_gateway
 from tests.recording import Recording
 
-CUT = "An answer that was cut off is of no form, even where its beginning parses"
-VALUES_STAY = "A repair of JSON changes punctuation, quotes and fences only; all else is asked again"
-DEEP = "An answer nested 100,000 deep is malformed, and breaks nothing"
+CUT = "A truncated answer is retried, then refused, even if its beginning parses"
+VALUES_STAY = "JSON repair never changes a value; the gateway asks the model again instead of guessing"
+DEEP = "A deeply nested answer is refused, and the next request succeeds"
 FORMS = {
     "json": "format: json",
     "yaml": "format: yaml",

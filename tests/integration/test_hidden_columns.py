@@ -19,7 +19,7 @@ from tests.live import running_gateway
 from tests.recording import recording_upstream
 from tests.unit.rag.sql_attacks import ATTACKS, CANARY, FAIR, OPEN, SPECIAL_ATTACKS, open_tables
 
-HIDDEN = "A query reads no column and no table that its source does not allow"
+HIDDEN = "No SQL attack puts a hidden column or table into a result or a prompt"
 POSTGRES = f"""
 CREATE TABLE orders (id int primary key, region text, amount numeric, card text);
 INSERT INTO orders SELECT n, 'north', n, '{CANARY}' FROM generate_series(1, 6) n;
@@ -120,9 +120,7 @@ LARGE: dict[Dialect, list[str]] = {
 }
 
 
-@pytest.mark.guarantee(
-    "sql", "A query takes no more memory than its bound, and gives no more bytes than a prompt holds"
-)
+@pytest.mark.guarantee("sql", "A query for very large values exceeds neither its memory limit nor the size of a prompt")
 def test_large_values_are_cut(engine: TableEngine) -> None:
     async def run() -> None:
         await engine.open()

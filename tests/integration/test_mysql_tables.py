@@ -86,7 +86,7 @@ def test_what_gets_past_the_proof_gets_no_further(reader: str, sql: str, words: 
     check_failure(_engine(reader), sql, words)
 
 
-@pytest.mark.report("tables", "What a model writes for MySQL runs on MariaDB too")
+@pytest.mark.report("tables", "SQL that a model writes for MySQL also runs on MariaDB")
 @pytest.mark.parametrize(
     ("what", "told"),
     [

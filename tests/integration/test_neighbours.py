@@ -15,7 +15,7 @@ from tests.asking import calling
 from tests.live import Answer, Gateway, running_gateway
 from tests.recording import PROVIDER, Recording
 
-NEIGHBOUR = "A neighbour's guardrails answer while another caller's long texts and dripping tools are under way"
+NEIGHBOUR = "Guardrails answer other callers while one caller sends long texts or calls slow tools"
 YAML = (
     PROVIDER
     + """\

@@ -112,7 +112,7 @@ FAQ = {"How long is the warranty?": "Seven years on every oven.", "When are you 
 
 
 @pytest.mark.guarantee(
-    "plug-ins", "Packages bring guardrails, tools, sources, tiers and routers without a change of ours"
+    "plug-ins", "Packages add guardrails, tools, sources, cache tiers and routers without a change to Gatehouse"
 )
 def test_a_request_goes_through_components_of_a_package(shop: Path, tmp_path: Path) -> None:
     (tmp_path / "faq.json").write_text(json.dumps(FAQ))

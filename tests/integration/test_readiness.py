@@ -25,11 +25,15 @@ from tests.live import free_port
 from tests.processes import ROOT, Fleet, Upstream, ask, chat, until, upstream
 from tests.services import PostgresServer, RedisServer, postgres_process
 
-TRUE = pytest.mark.guarantee("readiness", "/readyz is 503 where nobody can be served, and names whoever is refused")
-BACK = pytest.mark.guarantee(
-    "readiness", "What was never reached behaves as what went away, and is taken up when it comes"
+TRUE = pytest.mark.guarantee(
+    "readiness", "/readyz returns 503 when no app can be served, and names each app that is refused"
 )
-START = pytest.mark.guarantee("readiness", "A start that can't be mended by waiting ends, and says what is wrong where")
+BACK = pytest.mark.guarantee(
+    "readiness", "A dependency that is down at startup is used as soon as it is up, like one that goes down later"
+)
+START = pytest.mark.guarantee(
+    "readiness", "A start that waiting cannot fix fails, and the error names the cause and its place"
+)
 PEPPER = "a pepper of tests, as long as it has to be"
 YAML = """
 version: 1

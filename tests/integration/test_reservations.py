@@ -25,10 +25,11 @@ from tests.processes import ROOT, Fleet, Upstream, chat, serving, statuses, unti
 from tests.services import redis_server
 
 SURVIVES = pytest.mark.guarantee(
-    "money", "No budget is overshot by kill -9, and every request that a provider saw has a row"
+    "money", "`kill -9` never lets spend exceed a budget, and every request that reaches a provider has a ledger row"
 )
 KILLED = pytest.mark.guarantee(
-    "money", "What a request had reserved when its process was killed counts as spent, and has a row of outcome unknown"
+    "money",
+    "After `kill -9`, the next start counts the reservations of interrupted requests as spent, with outcome unknown",
 )
 ADMIN = "an-administrators-key-of-the-tests-0123456789"
 YAML = """

@@ -68,7 +68,7 @@ def prompt(gateway: Gateway, upstream: Recording, key: str, model: str = "docs")
     return json.dumps([each for each in upstream.bodies if "messages" in each]) + answer.body.decode()
 
 
-@pytest.mark.guarantee("access", "A source's labels hold for each of its documents, however it was added")
+@pytest.mark.guarantee("access", "A source's labels apply to uploaded documents in prompts, search and tools")
 def test_only_who_has_the_label_gets_what_was_handed_in(gateway: Gateway, upstream: Recording) -> None:
     assert "nine millions" in prompt(gateway, upstream, "chair-key")
     for key in ("bot-key", "cfo-key"):
@@ -86,7 +86,9 @@ def test_only_who_has_the_label_gets_what_was_handed_in(gateway: Gateway, upstre
         assert ("nine millions" in prompt(gateway, upstream, key, "tooled")) is seen
 
 
-@pytest.mark.guarantee("access", "Who may not see a document may not list, replace or delete it")
+@pytest.mark.guarantee(
+    "access", "The documents API does not let a caller without a document's labels list, replace or delete it"
+)
 def test_who_may_not_see_a_document_changes_nothing_of_it(gateway: Gateway) -> None:
     for key, ids in (("bot-key", []), ("cfo-key", []), ("chair-key", ["m.md"])):
         listed = call(gateway, key, "GET", f"{PATH}/documents").json()
@@ -108,7 +110,9 @@ def test_who_may_not_see_a_document_changes_nothing_of_it(gateway: Gateway) -> N
     assert found[0]["text"] == SECRET
 
 
-@pytest.mark.guarantee("access", "A source's labels hold for each of its documents, however it was added")
+@pytest.mark.guarantee(
+    "access", "An upload or request with an invalid id or too many labels is refused, and the error names the field"
+)
 def test_names_and_labels_that_no_store_keeps_are_refused(gateway: Gateway) -> None:
     for handed, param in (
         ({"id": "a", "text": "x", "labels": [f"l{at}" for at in range(33)]}, "documents[0].labels"),
@@ -124,7 +128,7 @@ def test_names_and_labels_that_no_store_keeps_are_refused(gateway: Gateway) -> N
     assert call(gateway, "chair-key", "POST", f"{PATH}/documents", {"documents": [most]}).json()["added"] == 1
 
 
-@pytest.mark.guarantee("access", "Other labels of a source in the config hold from the reload on, in caches too")
+@pytest.mark.guarantee("access", "After a reload, a source's changed labels apply at once, also to cached answers")
 def test_a_reload_with_other_labels_holds_at_once(gateway: Gateway, upstream: Recording, tmp_path: Path) -> None:
     assert "nine millions" in prompt(gateway, upstream, "chair-key")
     path = next(tmp_path.glob("*.yaml"))

@@ -1,4 +1,4 @@
-"""Prints each `guarantee` or `report` with whether its tests pass, when `-m guarantee` or `-m report` asks for them."""
+"""With `-m guarantee` or `-m report`, prints the text of each such marker and whether its tests pass."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _SENTENCE = "sentence"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    asked = config.option.markexpr
-    for item in items if asked in _PRINTED else ():
-        if mark := item.get_closest_marker(asked):
-            # With its reports it reaches the process that prints, whichever runs the test.
+    marker = config.option.markexpr
+    for item in items if marker in _PRINTED else ():
+        if mark := item.get_closest_marker(marker):
+            # The test's report carries the text from the worker process to the process that prints.
             item.user_properties.append((_SENTENCE, mark.args))
 
 
@@ -27,6 +27,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     terminalreporter.section(f"{config.option.markexpr}s")
     for (area, text), outcomes in sorted(results.items()):
-        held = set(outcomes) == {"passed"}
-        told = "holds" if held else ", ".join(f"{outcomes.count(each)} {each}" for each in dict.fromkeys(outcomes))
-        terminalreporter.line(f"{area:10} {text}: {told} ({len(outcomes)} tests)", green=held, red=not held)
+        holds = set(outcomes) == {"passed"}
+        counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes))
+        tests = "1 test" if len(outcomes) == 1 else f"{len(outcomes)} tests"
+        terminalreporter.line(f"{area:10} {text}: {'holds' if holds else counts} ({tests})", green=holds, red=not holds)

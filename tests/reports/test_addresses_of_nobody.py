@@ -23,7 +23,7 @@ NOBODY_S = [
 ]
 
 
-@pytest.mark.report("guardrails", "Addresses of no host, times, ids and prices are nobody's data")
+@pytest.mark.report("guardrails", "Loopback addresses, times, ids and prices are not masked as personal data")
 def test_numbers_of_nobody(tmp_path: Path) -> None:
     with house(tmp_path, models=MORE) as it:
         for text in NOBODY_S:

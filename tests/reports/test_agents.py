@@ -24,7 +24,7 @@ def too_long(request: Request) -> bytes:
     return response({"type": "error", "error": error}, status="400 Bad Request")
 
 
-@pytest.mark.report("agents", "A prompt that is too long is told in the words that Claude Code looks for")
+@pytest.mark.report("agents", "A context overflow error has the wording that Claude Code recognizes")
 @pytest.mark.parametrize("model", ["o", "g", "a", "both"])
 def test_prompts_that_are_too_long(tmp_path: Path, model: str) -> None:
     with house(tmp_path, too_long, models="  both: {targets: [o/gpt-x, g/gemini-x]}\n") as it:
@@ -38,7 +38,7 @@ def test_prompts_that_are_too_long(tmp_path: Path, model: str) -> None:
 
 
 @pytest.mark.report(
-    "agents", "Other vendors' prompts do not begin with Claude Code's billing line, so that they are kept"
+    "agents", "Claude Code's billing line is removed for other providers, so that their prompt caches work"
 )
 @pytest.mark.parametrize(
     ("system", "left"),
@@ -61,7 +61,7 @@ def test_billing_lines(tmp_path: Path, system: Any, left: str | None) -> None:
         assert LINE in str(it.last["system"])
 
 
-@pytest.mark.report("agents", "A count of tokens has the system prompt and the tools in it")
+@pytest.mark.report("agents", "A token count includes the system prompt and the tools")
 def test_counts_of_tokens(tmp_path: Path) -> None:
     tool = {"name": "f", "description": "Does a thing. " * 100, "input_schema": {"type": "object"}}
     asked = {"model": "o", "messages": [{"role": "user", "content": "hi"}]}
@@ -86,7 +86,7 @@ def test_counts_of_tokens(tmp_path: Path) -> None:
 
 
 @pytest.mark.report(
-    "agents", "A stream begins with the prompt's tokens, whichever vendor answers, and ends with its own count"
+    "agents", "An Anthropic stream starts with a prompt token count for every provider and ends with the provider's own"
 )
 @pytest.mark.parametrize("model", ["o", "g", "a"])
 def test_tokens_at_the_beginning(tmp_path: Path, model: str) -> None:
@@ -99,7 +99,7 @@ def test_tokens_at_the_beginning(tmp_path: Path, model: str) -> None:
     assert ended.get("input_tokens", 5) == 5
 
 
-@pytest.mark.report("agents", "A model's own sign of an empty answer is never a clean end")
+@pytest.mark.report("agents", "An empty answer is an error, never a successful response")
 def test_empty_answers(tmp_path: Path) -> None:
     def script(request: Request) -> bytes:
         return response(gemini_reply({"text": ""}) if "generateContent" in request.path else openai_reply(""))

@@ -11,7 +11,9 @@ from tests.reports.vendors import house, user
 EDITS = {"edits": [{"type": "clear_tool_uses_20250919"}]}
 
 
-@pytest.mark.report("headers", "The caller's anthropic-beta goes on to Anthropic, joined with the provider's own")
+@pytest.mark.report(
+    "headers", "The gateway sends the caller's anthropic-beta to Anthropic, merged with the provider's own"
+)
 def test_betas_reach_anthropic(tmp_path: Path) -> None:
     providers = '  own: {kind: anthropic, base_url: "URL", api_key: k, headers: {Anthropic-Beta: "mine-1, both-1"}}'
     with house(tmp_path, models="  own: {targets: [own/claude-x]}\n", providers=providers) as it:
@@ -29,7 +31,7 @@ def test_betas_reach_anthropic(tmp_path: Path) -> None:
         assert it.upstream.requests[-1].headers["anthropic-beta"] == "a-1"
 
 
-@pytest.mark.report("headers", "anthropic-beta goes to no other vendor, and the caller is told")
+@pytest.mark.report("headers", "No other provider gets anthropic-beta, and x-gatehouse-dropped-params lists it")
 def test_betas_stay_with_anthropic(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         for model in "og":
@@ -38,7 +40,7 @@ def test_betas_stay_with_anthropic(tmp_path: Path) -> None:
             assert answer.headers["x-gatehouse-dropped-params"] == "anthropic-beta"
 
 
-@pytest.mark.report("headers", "anthropic-beta is bounded and holds names only")
+@pytest.mark.report("headers", "anthropic-beta has a size limit and accepts only names")
 @pytest.mark.parametrize("value", ["a b", "a;q=1", "x" * 200, ",".join(map(str, range(200))), "ä-1"])
 def test_betas_are_checked(tmp_path: Path, value: str) -> None:
     with house(tmp_path) as it:
@@ -54,7 +56,7 @@ def test_betas_are_checked(tmp_path: Path, value: str) -> None:
     assert "anthropic-beta" in answer.json()["error"]["message"]
 
 
-@pytest.mark.report("headers", "Requests that ask for other betas do not share an answer")
+@pytest.mark.report("headers", "Requests with different anthropic-beta values do not share a cached answer")
 def test_betas_and_the_cache(tmp_path: Path) -> None:
     more = """caches:
   answers: {}

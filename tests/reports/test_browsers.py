@@ -38,7 +38,7 @@ def preflight(it: House, path: str, origin: str, **more: str) -> Answer:
     return it.gateway.request("OPTIONS", path, None, headers)
 
 
-@pytest.mark.report("http", "A browser's question before a call is answered for the origins of server.cors_origins")
+@pytest.mark.report("http", "The gateway answers a CORS preflight from each origin in server.cors_origins")
 @pytest.mark.parametrize("path", PATHS)
 def test_preflight(it: House, path: str) -> None:
     asked = {
@@ -90,7 +90,7 @@ def test_origins(it: House, origin: str, allowed: bool) -> None:
     assert "origin" in answer.headers["vary"]
 
 
-@pytest.mark.report("http", "Errors and streams carry the headers that let a page read them")
+@pytest.mark.report("http", "Errors and streams have the CORS headers that let a page read them")
 def test_errors_and_streams(it: House) -> None:
     page = {"origin": "https://chat.example.com"}
     chat = {"model": "o", "messages": [user()]}
@@ -133,7 +133,7 @@ def test_every_origin(tmp_path: Path) -> None:
         assert answer.headers["access-control-allow-origin"] == "*"
 
 
-@pytest.mark.report("http", "Pages of this machine may call a gateway that only this machine can reach")
+@pytest.mark.report("http", "Pages on this machine may call a gateway that listens only on this machine")
 @pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1:8501", "http://localhost"])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1beta/models/g:generateContent"])
 def test_pages_of_this_machine(tmp_path: Path, origin: str, path: str) -> None:
@@ -144,7 +144,9 @@ def test_pages_of_this_machine(tmp_path: Path, origin: str, path: str) -> None:
         assert it.chat("o", headers={"origin": origin}).headers["access-control-allow-origin"] == origin
 
 
-@pytest.mark.report("http", "No other page may call unless server.cors_origins lists it, and is told why")
+@pytest.mark.report(
+    "http", "A page from an origin that server.cors_origins does not list gets a 403 that names the setting"
+)
 @pytest.mark.parametrize(
     ("server", "origin"),
     [

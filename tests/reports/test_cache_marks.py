@@ -18,7 +18,9 @@ def tool(**beside: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}, **beside}
 
 
-@pytest.mark.report("contents", "A mark on OpenAI's parts, messages or tools is Anthropic's own mark at the same place")
+@pytest.mark.report(
+    "contents", "cache_control on OpenAI's parts, messages or tools reaches Anthropic at the same place"
+)
 def test_marks_cross(tmp_path: Path) -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     with house(tmp_path) as it:
@@ -44,7 +46,9 @@ def test_marks_cross(tmp_path: Path) -> None:
         assert it.last["cache_control"] == MARK
 
 
-@pytest.mark.report("contents", "Of more than four marks the last four are kept, and the caller is told")
+@pytest.mark.report(
+    "contents", "Anthropic gets the last four cache_control marks, and x-gatehouse-dropped-params reports any others"
+)
 def test_four_marks_at_most(tmp_path: Path) -> None:
     parts = [{"type": "text", "text": str(number), "cache_control": MARK} for number in range(6)]
     with house(tmp_path) as it:
@@ -57,7 +61,9 @@ def test_four_marks_at_most(tmp_path: Path) -> None:
         assert json.dumps(it.last).count("cache_control") == 6
 
 
-@pytest.mark.report("contents", "A mark is no reason to refuse a request to a vendor that has none")
+@pytest.mark.report(
+    "contents", "cache_control is dropped for providers without it, even with `unsupported_params: refuse`"
+)
 def test_marks_do_no_harm(tmp_path: Path) -> None:
     models = "  strict: {targets: [o/gpt-x, g/gemini-x], unsupported_params: refuse}\n"
     block = {"type": "text", "text": "long", "cache_control": MARK}
@@ -71,7 +77,7 @@ def test_marks_do_no_harm(tmp_path: Path) -> None:
         assert it.last["tools"] == [tool(cache_control=MARK)]
 
 
-@pytest.mark.report("contents", "What a vendor read from its cache and wrote to it is counted in each API's own fields")
+@pytest.mark.report("contents", "Reads and writes of a provider's prompt cache appear in each API's own usage fields")
 def test_counts_of_the_cache(tmp_path: Path) -> None:
     def script(request: Request) -> bytes:
         if ":" in request.path:

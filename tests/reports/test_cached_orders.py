@@ -37,7 +37,9 @@ def ask(gateway: Gateway, question: str, stream: bool) -> Answer:
     return gateway.request("POST", "/v1/chat/completions", body)
 
 
-@pytest.mark.report("caches", "An order that was removed from a document does not keep answers out of the cache")
+@pytest.mark.report(
+    "caches", "A prompt injection that is removed from a document does not prevent caching of the answer"
+)
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_removed_order_leaves_an_answer_to_keep(tmp_path: Path, stream: bool) -> None:
     notes = tmp_path / "notes"
@@ -56,7 +58,7 @@ def test_a_removed_order_leaves_an_answer_to_keep(tmp_path: Path, stream: bool) 
         assert len(it.upstream.requests) == 1
 
 
-@pytest.mark.report("caches", "An answer that is not stored says why in x-gatehouse-cache-reason")
+@pytest.mark.report("caches", "x-gatehouse-cache-reason gives the reason when an answer is not cached")
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_is_not_kept_says_why(tmp_path: Path, stream: bool) -> None:
     notes = tmp_path / "notes"

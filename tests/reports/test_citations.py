@@ -78,7 +78,9 @@ SCRIPTS = {"a": anthropic_cites, "g": gemini_cites, "o": openai_cites}
 ASKED = "I am jane@doe.example"
 
 
-@pytest.mark.report("contents", "Sources of a vendor's own search are annotations in OpenAI's API, at the right words")
+@pytest.mark.report(
+    "contents", "OpenAI's API returns the sources of a provider's web search as annotations at the right characters"
+)
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("vendor", ["a", "g", "o"])
 def test_sources_as_annotations(tmp_path: Path, vendor: str, stream: bool) -> None:
@@ -98,7 +100,7 @@ def test_sources_as_annotations(tmp_path: Path, vendor: str, stream: bool) -> No
             assert text[told["start_index"] : told["end_index"]] == "it is so."
 
 
-@pytest.mark.report("contents", "Sources of a vendor's own search are citations in Anthropic's API")
+@pytest.mark.report("contents", "Anthropic's API returns the sources of a provider's web search as citations")
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("vendor", ["a", "g", "o"])
 def test_sources_as_citations(tmp_path: Path, vendor: str, stream: bool) -> None:
@@ -115,9 +117,7 @@ def test_sources_as_citations(tmp_path: Path, vendor: str, stream: bool) -> None
                 assert found == [WEB]
 
 
-@pytest.mark.report(
-    "contents", "A vendor's blocks of text keep their borders behind guardrails, each with its own sources"
-)
+@pytest.mark.report("contents", "A provider's text blocks stay separate behind guardrails, each with its own sources")
 def test_blocks_keep_their_borders(tmp_path: Path) -> None:
     with house(tmp_path, anthropic_cites, models=GUARDED.format("a"), more=CHECKS.format("a")) as it:
         plain, guarded = (it.messages(model).json()["content"] for model in ("a", "guarded_a"))
@@ -131,7 +131,9 @@ def test_blocks_keep_their_borders(tmp_path: Path) -> None:
     assert ["".join(pieces) for pieces in indexes.values()] == ["For you: ", f"it is so.{URL}"]
 
 
-@pytest.mark.report("contents", "Sources of a vendor's own search are grounding in Gemini's API, with places in bytes")
+@pytest.mark.report(
+    "contents", "Gemini's API returns the sources of a provider's web search as grounding metadata with byte offsets"
+)
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("vendor", ["a", "g", "o"])
 def test_sources_as_grounding(tmp_path: Path, vendor: str, stream: bool) -> None:
@@ -149,7 +151,7 @@ def test_sources_as_grounding(tmp_path: Path, vendor: str, stream: bool) -> None
             assert support["groundingChunkIndices"] == [0]
 
 
-@pytest.mark.report("contents", "Sources within the request's own documents are named by their titles")
+@pytest.mark.report("contents", "Citations of documents in the request use the documents' titles")
 def test_sources_in_documents(tmp_path: Path) -> None:
     place = {
         "type": "page_location", "cited_text": "because", "document_index": 0, "document_title": "Manual",

@@ -30,7 +30,7 @@ def _always(script: bytes, _: Request) -> bytes:
     return script
 
 
-@pytest.mark.report("citations", "Brackets in code cite nothing")
+@pytest.mark.report("citations", "Brackets in code are not citations")
 @pytest.mark.parametrize("stream", [True, False])
 def test_brackets_in_code(tmp_path: Path, stream: bool) -> None:
     document = {"id": "pump.md", "text": "# Pump\n\nThe pump carries a warranty of two years."}

@@ -16,7 +16,7 @@ apps:
 """
 
 
-@pytest.mark.report("clients", "An error that time does not mend tells the client not to retry, on every surface")
+@pytest.mark.report("clients", "An error that a retry cannot fix has `x-should-retry: false`, on every surface")
 def test_a_client_is_told_when_retrying_is_no_use(tmp_path: Path) -> None:
     wrong = {"authorization": "Bearer wrong"}
     with house(tmp_path, more=LIMITED) as it:
@@ -34,7 +34,7 @@ def test_a_client_is_told_when_retrying_is_no_use(tmp_path: Path) -> None:
             assert answer.headers["x-should-retry"] == "false"
 
 
-@pytest.mark.report("clients", "A caller over its rate limit is told when to retry")
+@pytest.mark.report("clients", "A caller over its rate limit gets a retry-after header")
 def test_a_rate_limit_may_be_retried(tmp_path: Path) -> None:
     small = {"authorization": "Bearer small-key"}
     with house(tmp_path, more=LIMITED) as it:
@@ -70,7 +70,7 @@ CLAUDE_CODE: dict[str, Any] = {
 }
 
 
-@pytest.mark.report("clients", "What Claude Code sends goes to Anthropic unchanged")
+@pytest.mark.report("clients", "A request from Claude Code reaches Anthropic unchanged")
 def test_claude_code_to_anthropic(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         body = {"model": "a", **CLAUDE_CODE}
@@ -81,7 +81,9 @@ def test_claude_code_to_anthropic(tmp_path: Path) -> None:
     assert sent == {"model": "claude-x", **CLAUDE_CODE}
 
 
-@pytest.mark.report("clients", "Other vendors answer Claude Code, and it hears what they could not be told")
+@pytest.mark.report(
+    "clients", "Other providers answer Claude Code, and x-gatehouse-dropped-params lists what they do not support"
+)
 @pytest.mark.parametrize("model", ["o", "g"])
 def test_claude_code_to_others(tmp_path: Path, model: str) -> None:
     with house(tmp_path) as it:
@@ -95,7 +97,7 @@ def test_claude_code_to_others(tmp_path: Path, model: str) -> None:
     assert effort.lower() == "high"
 
 
-@pytest.mark.report("clients", "Claude Code finds the models that its key may ask for")
+@pytest.mark.report("clients", "Claude Code's model list contains only the models that its key may use")
 def test_model_discovery(tmp_path: Path) -> None:
     with house(tmp_path, more=LIMITED) as it:
         answer = it.gateway.request("GET", "/v1/models?limit=1000", headers={"anthropic-version": "2023-06-01"})
@@ -104,7 +106,7 @@ def test_model_discovery(tmp_path: Path) -> None:
     assert listed["has_more"] is False
 
 
-@pytest.mark.report("clients", "A field at its default is no loss: clients name defaults in every request")
+@pytest.mark.report("clients", "A field at its default value is not reported as dropped")
 def test_a_default_is_no_loss(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         for answer in (
@@ -121,7 +123,7 @@ def test_a_default_is_no_loss(tmp_path: Path) -> None:
         assert it.last["generationConfig"] == {"responseModalities": ["TEXT"]}
 
 
-@pytest.mark.report("clients", "A loss within an object names the field, not the object")
+@pytest.mark.report("clients", "A dropped field inside an object is reported by its own path")
 @pytest.mark.parametrize("model", ["o", "a"])
 def test_a_loss_names_the_field(tmp_path: Path, model: str) -> None:
     with house(tmp_path) as it:
@@ -132,7 +134,8 @@ def test_a_loss_names_the_field(tmp_path: Path, model: str) -> None:
 
 
 @pytest.mark.report(
-    "clients", "Calls that Gemini validates are calls as another vendor's model chooses, by either policy"
+    "clients",
+    "Gemini's VALIDATED mode is dropped and reported for other providers, even with `unsupported_params: refuse`",
 )
 @pytest.mark.parametrize("model", ["o", "a", "strict"])
 def test_validated_calls(tmp_path: Path, model: str) -> None:
@@ -147,7 +150,9 @@ def test_validated_calls(tmp_path: Path, model: str) -> None:
         assert it.last["toolConfig"] == config
 
 
-@pytest.mark.report("clients", "A path that several vendors have is refused in the shape of the vendor whose SDK asks")
+@pytest.mark.report(
+    "clients", "An unserved path that several APIs share is refused in the error format of the caller's SDK"
+)
 def test_a_shared_path_is_refused_in_the_callers_shape(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         for path in ("/v1/files", "/v1/batches"):

@@ -90,7 +90,9 @@ def ask(gateway: Gateway) -> tuple[int, str]:
     return answer.status, answer.body.decode()
 
 
-@pytest.mark.report("http", "https goes through a proxy's tunnel, with TLS to the provider, and is used again")
+@pytest.mark.report(
+    "http", "HTTPS goes through a proxy's CONNECT tunnel with TLS to the provider, and the connection is reused"
+)
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
 def test_tunnel(tmp_path: Path, secure: SecureHost, variable: str) -> None:
     proxy = Proxy(secure.port)
@@ -104,7 +106,7 @@ def test_tunnel(tmp_path: Path, secure: SecureHost, variable: str) -> None:
     assert all("proxy-authorization" not in head and "host: api.vendor.test\r\n" in head for head in secure.heads)
 
 
-@pytest.mark.report("http", "TLS behind a proxy is checked against the provider's name")
+@pytest.mark.report("http", "TLS through a proxy verifies the provider's hostname")
 def test_certificates(tmp_path: Path, secure: SecureHost) -> None:
     proxy = Proxy(secure.port)
     with behind(proxy, yaml("https://other.vendor.test"), tmp_path, {"HTTPS_PROXY": proxy.url}) as gateway:
@@ -114,7 +116,7 @@ def test_certificates(tmp_path: Path, secure: SecureHost) -> None:
     assert secure.heads == []
 
 
-@pytest.mark.report("http", "http goes through a proxy as requests that it passes on")
+@pytest.mark.report("http", "Plain HTTP goes through a proxy as forwarded requests")
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy"])
 def test_plain_http(tmp_path: Path, far: Upstream, variable: str) -> None:
     proxy = Proxy(far.port)
@@ -127,7 +129,7 @@ def test_plain_http(tmp_path: Path, far: Upstream, variable: str) -> None:
     assert [each.headers["host"] for each in far.requests] == ["vllm.internal:8000"] * 2
 
 
-@pytest.mark.report("http", "`proxy` of a provider and `egress` name a proxy in the YAML, or none")
+@pytest.mark.report("http", "A provider's `proxy` and `egress` in the YAML override the environment's proxy")
 @pytest.mark.parametrize(
     ("provider", "more", "goes_through"),
     [
@@ -152,7 +154,7 @@ def test_the_yaml(tmp_path: Path, far: Upstream, provider: str, more: str, goes_
     assert (status, bool(proxy.heads)) == ((200, True) if goes_through else (502, False))
 
 
-@pytest.mark.report("http", "This machine is reached without the environment's proxy")
+@pytest.mark.report("http", "Calls to this machine bypass the environment's proxy")
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_this_machine(tmp_path: Path, far: Upstream, host: str) -> None:
     proxy = Proxy(far.port)
@@ -169,7 +171,7 @@ def test_a_providers_own_proxy_holds_for_this_machine_too(tmp_path: Path, far: U
     assert len(proxy.heads) == 1
 
 
-@pytest.mark.report("http", "What a proxy refuses is said with its address and never with its password")
+@pytest.mark.report("http", "An error from a proxy names the proxy's address and never its password")
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize(
     ("answers", "says"),
@@ -218,7 +220,7 @@ def test_a_proxy_that_is_silent(tmp_path: Path) -> None:
             assert ask(gateway)[0] == 504
 
 
-@pytest.mark.report("http", "`gatehouse check` refuses a proxy that can't be used, and does not show its password")
+@pytest.mark.report("http", "`gatehouse check` refuses a proxy that cannot work and does not show its password")
 @pytest.mark.parametrize(
     "url",
     [
@@ -263,7 +265,7 @@ def test_check_of_no_proxy(tmp_path: Path, entry: str) -> None:
         load(path, {})
 
 
-@pytest.mark.report("http", "NO_PROXY takes hosts, suffixes, networks, addresses, ports and *")
+@pytest.mark.report("http", "NO_PROXY accepts hosts, suffixes, networks, addresses, ports and *")
 @pytest.mark.parametrize(
     ("no_proxy", "url", "direct"),
     [
@@ -314,7 +316,9 @@ def page() -> Iterator[Upstream]:
     upstream.close()
 
 
-@pytest.mark.report("http", "Tools, rerankers, identity providers, web pages and webhooks take the same way out")
+@pytest.mark.report(
+    "http", "Tools, rerankers, identity providers, web pages and webhooks use the same proxy as providers"
+)
 def test_other_calls_by_http(page: Upstream) -> None:
     proxy = Proxy(page.port)
     egress = Egress(read_proxy(f"http://{CREDENTIALS}127.0.0.1:{proxy.port}"), None)

@@ -31,7 +31,7 @@ def embed(it: House, model: str, **fields: Any) -> Answer:
     return it.gateway.request("POST", "/v1/embeddings", {"model": model, **fields})
 
 
-@pytest.mark.report("embeddings", "A provider that gives another number of embeddings than inputs has failed")
+@pytest.mark.report("embeddings", "A provider that returns more or fewer embeddings than inputs is an error")
 @pytest.mark.parametrize("model", ["o", "g"])
 @pytest.mark.parametrize("count", [0, 1, 4])
 def test_another_number(tmp_path: Path, model: str, count: int) -> None:
@@ -45,7 +45,7 @@ def test_another_number(tmp_path: Path, model: str, count: int) -> None:
 
 
 @pytest.mark.report(
-    "embeddings", "Numbers or base64 is between the caller and the gateway: no provider is asked for it"
+    "embeddings", "The gateway encodes embeddings as floats or base64 itself and never asks a provider for either"
 )
 @pytest.mark.parametrize("model", ["o", "g"])
 def test_encodings(tmp_path: Path, model: str) -> None:
@@ -61,7 +61,7 @@ def test_encodings(tmp_path: Path, model: str) -> None:
         assert (it.last["dimensions"] if model == "o" else it.last["requests"][0]["outputDimensionality"]) == 2
 
 
-@pytest.mark.report("embeddings", "Tokens that only the total counts are counted and priced")
+@pytest.mark.report("embeddings", "Embedding tokens that appear only in the total are counted and priced")
 def test_a_total_alone(tmp_path: Path) -> None:
     with house(tmp_path, vectors(1, {"total_tokens": 7}), more=PRICES) as it:
         answer = embed(it, "o", input="a")
@@ -69,7 +69,7 @@ def test_a_total_alone(tmp_path: Path) -> None:
     assert answer.headers["x-gatehouse-cost-usd"] == "0.000007"
 
 
-@pytest.mark.report("embeddings", "Tokens for a vendor that embeds only texts are refused with a word about it")
+@pytest.mark.report("embeddings", "Token ids for a provider that embeds only text are refused, and the error says why")
 def test_tokens_for_gemini(tmp_path: Path) -> None:
     with house(tmp_path, vectors(1)) as it:
         answer = embed(it, "g", input=[[1, 2, 3]])

@@ -7,8 +7,8 @@ import pytest
 from rag.documents.reading import UnreadableFile, read_document
 from rag.encodings import decode
 
-GUESSED = "A text that is not UTF-8 is read in the encoding that its letters make likeliest, and the report says which"
-SAID = "The encoding that a page, XML or its server names is believed where the bytes allow it"
+GUESSED = "Text that is not UTF-8 is read in its most likely encoding, and the report names that encoding"
+SAID = "The encoding that a page, its XML or its server declares is used if the bytes are valid in it"
 TEXTS = {
     "German": ("Die Größe des Gefäßes für Öl beträgt fünf Liter.", "cp1252 iso8859_15 mac_roman cp850"),
     "French": ("Le garçon a été reçu à l’école près de la forêt.", "cp1252 mac_roman"),
@@ -84,7 +84,7 @@ def test_named_encodings(page: str, media_type: str, encoding: str) -> None:
     assert found.text == page.rpartition("<p>")[2].removesuffix("</html>")
 
 
-@pytest.mark.report("documents", "Bytes that are no text are an error, whatever a file's name says")
+@pytest.mark.report("documents", "Binary data is an error, even in a file with a text extension")
 def test_bytes_that_are_no_text() -> None:
     for name in ("a.txt", "a.md", "a.csv", "a.html"):
         with pytest.raises(UnreadableFile, match="no text"):

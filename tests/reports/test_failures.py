@@ -50,7 +50,9 @@ def is_bad(request: Request) -> bool:
     return b"bad" in request.body or "/bad:" in request.path
 
 
-@pytest.mark.report("fallback", "An error of any host falls back unless it is the caller's own, whatever its status")
+@pytest.mark.report(
+    "fallback", "Any provider error falls back unless the caller's request caused it, whatever the status"
+)
 def test_who_is_asked_next(tmp_path: Path) -> None:
     now: dict[str, Any] = {}
 
@@ -71,7 +73,7 @@ def test_who_is_asked_next(tmp_path: Path) -> None:
 
 
 @pytest.mark.report(
-    "fallback", "A request that is too large for a provider is told as that, and not as a wrong request"
+    "fallback", "A request too large for a provider returns 413 `request_too_large`, not an invalid request error"
 )
 def test_too_large_is_said(tmp_path: Path) -> None:
     page = "<html><head><title>413 Request Entity Too Large</title></head></html>"
@@ -84,7 +86,7 @@ def test_too_large_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.report(
-    "fallback", "A wrong key of a provider is the operator's to mend: the caller is told so, without it"
+    "fallback", "A provider that rejects the gateway's key returns a 502 to the caller, without the key"
 )
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_our_key_is_not_the_callers_mistake(tmp_path: Path, status: int) -> None:
@@ -104,7 +106,7 @@ def test_our_key_is_not_the_callers_mistake(tmp_path: Path, status: int) -> None
             assert f"providers.{name}" in message
 
 
-@pytest.mark.report("secrets", "No error shows what a provider is sent as a secret, even where the provider repeats it")
+@pytest.mark.report("secrets", "No error contains a secret that the gateway sends, even if the provider repeats it")
 @pytest.mark.parametrize("streamed", [False, True])
 def test_secrets_are_taken_out_of_errors(tmp_path: Path, streamed: bool) -> None:
     error = {"message": f"the header {SECRET} is odd", "type": "invalid_request_error", "status": "INVALID_ARGUMENT"}
@@ -131,9 +133,7 @@ WORDS = [
 ]
 
 
-@pytest.mark.report(
-    "fallback", "An error in place of an answer of status 200 falls back, whole and streamed, in any shape"
-)
+@pytest.mark.report("fallback", "An error inside a 200 response falls back, buffered or streamed, in any shape")
 @pytest.mark.parametrize("way", ["whole", "json to a stream", "event", "named event", "text event"])
 def test_an_error_with_status_200(tmp_path: Path, way: str) -> None:
     now: Any = None
@@ -194,7 +194,7 @@ def words(surface: str, answer: Answer) -> str:
     return found
 
 
-@pytest.mark.report("errors", "A field `error` that says nothing beside a good answer is no error, whole and streamed")
+@pytest.mark.report("errors", "An empty `error` field beside a valid answer is ignored, buffered or streamed")
 @pytest.mark.parametrize("streams", [False, True])
 @pytest.mark.parametrize("error", [{}, None, "", [], {"message": None, "code": ""}, False])
 def test_an_empty_error(tmp_path: Path, error: Any, streams: bool) -> None:
@@ -225,7 +225,7 @@ KINDS = [
 
 
 @pytest.mark.report(
-    "media types", "An answer's bytes tell whether it is JSON or events, whatever it is called and was asked"
+    "media types", "A response is parsed as JSON or as events by its bytes, not by its media type or the request"
 )
 @pytest.mark.parametrize("asks", [False, True], ids=["asked whole", "asked streamed"])
 @pytest.mark.parametrize("streams", [False, True], ids=["answers JSON", "answers events"])
@@ -244,7 +244,7 @@ def test_media_types(tmp_path: Path, kind: str, streams: bool, asks: bool) -> No
 
 
 @pytest.mark.report(
-    "media types", "A byte order mark, ends of lines as CR, comments and bare fields are read as specified"
+    "media types", "Byte order marks, CR line ends, comments and bare fields are parsed as the standards specify"
 )
 @pytest.mark.parametrize("odd", ["mark", "cr", "crlf", "no blank", "comments", "ids", "in pieces"])
 @pytest.mark.parametrize("streams", [False, True], ids=["JSON", "events"])
@@ -272,7 +272,7 @@ def test_odd_bytes(tmp_path: Path, odd: str, streams: bool) -> None:
             assert words("openai", it.chat(name, stream=streams)) == "hello", name
 
 
-@pytest.mark.report("media types", "A page where an answer belongs is no answer: the next target is asked")
+@pytest.mark.report("media types", "An HTML page in place of an answer falls back to the next target")
 @pytest.mark.parametrize("streams", [False, True])
 def test_a_page_is_no_answer(tmp_path: Path, streams: bool) -> None:
     def script(request: Request) -> bytes:
@@ -284,7 +284,9 @@ def test_a_page_is_no_answer(tmp_path: Path, streams: bool) -> None:
             assert (answer.status, answer.headers["x-gatehouse-target"]) == (200, "o/good")
 
 
-@pytest.mark.report("fallback", "When all targets fail, the error names each with its class and says what helps")
+@pytest.mark.report(
+    "fallback", "When all targets fail, the error lists each target with its error class and suggests a fix"
+)
 def test_what_helps(tmp_path: Path) -> None:
     def script(request: Request) -> bytes:
         message = f"internal: {SECRET}"
@@ -299,7 +301,9 @@ def test_what_helps(tmp_path: Path) -> None:
     assert SECRET not in message
 
 
-@pytest.mark.report("errors", "An error in place of embeddings of status 200 is told as what it is, and falls back")
+@pytest.mark.report(
+    "errors", "An error inside a 200 response to an embeddings request is reported as that error and falls back"
+)
 def test_embeddings_errors(tmp_path: Path) -> None:
     vectors = {"data": [{"embedding": [0.5], "index": 0, "object": "embedding"}], "model": "e", "object": "list"}
 
@@ -323,7 +327,7 @@ def test_embeddings_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.report(
-    "keys", "A key that is refused, or without credit, rests, also where an answer of status 200 says so"
+    "keys", "A provider key that is rejected or out of credit cools down, even if the response has status 200"
 )
 @pytest.mark.parametrize("way", ["400", "whole", "stream"])
 def test_keys_rest(tmp_path: Path, way: str) -> None:

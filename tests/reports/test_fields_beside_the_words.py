@@ -30,7 +30,7 @@ def streamed(_: Request) -> bytes:
     )
 
 
-@pytest.mark.report("guardrails", "Words in fields that only one vendor knows are searched like all others")
+@pytest.mark.report("guardrails", "Output guardrails mask text in fields that only one provider has")
 def test_masked(tmp_path: Path) -> None:
     with house(tmp_path, whole, models=MODELS, more=GUARD % "mask") as it:
         answer = it.chat("p")
@@ -40,7 +40,7 @@ def test_masked(tmp_path: Path) -> None:
         assert message["reasoning_details"][0]["signature"] == "U0lHbmF0dXJl"
 
 
-@pytest.mark.report("guardrails", "Words in fields that only one vendor knows are searched like all others")
+@pytest.mark.report("guardrails", "Output guardrails block text in fields that only one provider has")
 def test_blocked(tmp_path: Path) -> None:
     with house(tmp_path, whole, models=MODELS, more=GUARD % "block") as it:
         answer = it.chat("p")
@@ -48,9 +48,7 @@ def test_blocked(tmp_path: Path) -> None:
         assert "bluebird" not in answer.body.decode()
 
 
-@pytest.mark.report(
-    "guardrails", "Words that stream in pieces beside the answer's own are left out where guardrails look"
-)
+@pytest.mark.report("guardrails", "Behind guardrails, streamed text outside the answer's content is dropped")
 @pytest.mark.parametrize("then", ["mask", "block"])
 def test_pieces(tmp_path: Path, then: str) -> None:
     with house(tmp_path, streamed, models=MODELS, more=GUARD % then) as it:

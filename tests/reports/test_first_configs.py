@@ -26,7 +26,9 @@ def told(folder: Path, text: str, **environ: str) -> list[tuple[int, str, str]]:
     return [(each.line, each.message, each.suggestion) for each in found]
 
 
-@pytest.mark.report("operations", "A name where a secret belongs is told by the check, in whatever way it is written")
+@pytest.mark.report(
+    "operations", "`gatehouse check` warns about the name of a variable in place of a secret, however it is written"
+)
 @pytest.mark.parametrize(
     "written",
     [
@@ -57,7 +59,7 @@ def test_secrets_that_are_none_of_that(tmp_path: Path, key: str) -> None:
 
 
 @pytest.mark.report(
-    "operations", "An address with a part of the path that Gatehouse adds itself is told, with the right one"
+    "operations", "`gatehouse check` warns about a base URL with a path that Gatehouse adds, and suggests the right one"
 )
 @pytest.mark.parametrize(
     ("kind", "address", "right"),
@@ -113,7 +115,9 @@ pipelines:
 """
 
 
-@pytest.mark.report("operations", "What no pipeline uses, and a pipeline that nobody can ask for, is told by the check")
+@pytest.mark.report(
+    "operations", "`gatehouse check` warns about components that no pipeline uses and pipelines that no model uses"
+)
 def test_parts_that_nothing_uses(tmp_path: Path) -> None:
     assert [line for line, _, _ in told(tmp_path, PARTS % "" + MODELS)] == [4, 6, 8, 10]
     models = "models: {quick: {targets: [vendor/m]}, support: {pipeline: support}}\n"
@@ -121,7 +125,7 @@ def test_parts_that_nothing_uses(tmp_path: Path) -> None:
         assert told(tmp_path, PARTS % f", {side}: [pii], cache: answers, router: way" + models) == []
 
 
-@pytest.mark.report("guardrails", "The check tells which app may go round the guardrails of a pipeline")
+@pytest.mark.report("guardrails", "`gatehouse check` names the apps that can bypass a pipeline's guardrails")
 def test_ways_round_a_guardrail(tmp_path: Path) -> None:
     text = """providers: {vendor: {kind: openai, api_key: k}}
 guardrails: {pii: {kind: secrets}}
@@ -139,7 +143,9 @@ apps:
     )
 
 
-@pytest.mark.report("guardrails", "A key that can be guessed is told: of masking, and of apps that others can reach")
+@pytest.mark.report(
+    "guardrails", "`gatehouse check` warns about guessable keys: for masking, and of apps that other machines can reach"
+)
 def test_short_keys(tmp_path: Path) -> None:
     text = """providers: {vendor: {kind: openai, api_key: k}}
 guardrails: {pii: {kind: personal_data, key: "${MASKING}"}}
@@ -153,7 +159,7 @@ server: {listen: "%s:8080"}
     assert [line for line, _, _ in told(tmp_path, text % ("ab" * 32, "127.0.0.1"), MASKING="a" * 32)] == []
 
 
-@pytest.mark.report("operations", "A mistake of a first file is told at its place, with a cure that is right at once")
+@pytest.mark.report("operations", "An error in a first configuration file names its place and a fix that works")
 @pytest.mark.parametrize(
     ("text", "place", "cure"),
     [
@@ -178,7 +184,7 @@ def test_cures(tmp_path: Path, text: str, place: str, cure: str) -> None:
     assert cure in said
 
 
-@pytest.mark.report("guardrails", "The plan of a pipeline says what is done with each type of personal data")
+@pytest.mark.report("guardrails", "`gatehouse plan` shows how a pipeline handles each type of personal data")
 def test_the_plan_tells_types(tmp_path: Path) -> None:
     path = tmp_path / "gatehouse.yaml"
     path.write_text("""version: 1

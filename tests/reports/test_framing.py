@@ -51,7 +51,7 @@ LENGTH = b"Content-Length: %d\r\n" % len(BODY)
 TRANSFER = b"Transfer-Encoding: chunked\r\n"
 
 
-@pytest.mark.report("http", "An offer of HTTP/2 is passed over, and the body behind it read")
+@pytest.mark.report("http", "An offer to upgrade to HTTP/2 is ignored, and the request body is still read")
 @pytest.mark.parametrize("upgrade", [H2C, H2C.lower(), H2C.replace(b"h2c", b"websocket"), b"Upgrade: h2c\r\n"])
 @pytest.mark.parametrize("framing", [LENGTH, TRANSFER])
 @pytest.mark.parametrize("cut", [0, 1, 40, 5000])
@@ -64,7 +64,7 @@ def test_offers_of_another_protocol(it: House, upgrade: bytes, framing: bytes, c
     assert json.dumps(it.last["messages"]) == json.dumps(json.loads(BODY)["messages"])
 
 
-@pytest.mark.report("http", "A client that waits for 100 is asked to go on, with a length or in chunks")
+@pytest.mark.report("http", "A client that waits for 100 Continue gets it, for bodies with a length and chunked bodies")
 @pytest.mark.parametrize("framing", [LENGTH, TRANSFER])
 @pytest.mark.parametrize("upgrade", [b"", H2C])
 @pytest.mark.parametrize("expect", [b"Expect: 100-continue\r\n", b"expect: 100-Continue\r\n"])
@@ -77,7 +77,7 @@ def test_waiting_for_100(it: House, framing: bytes, upgrade: bytes, expect: byte
         assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
 
 
-@pytest.mark.report("http", "A packed body may come in chunks, behind an offer of HTTP/2")
+@pytest.mark.report("http", "A compressed body may be chunked in a request that offers an upgrade to HTTP/2")
 def test_all_at_once(it: House) -> None:
     packed = gzip.compress(BODY)
     pieces = [packed[at : at + 50] for at in range(0, len(packed), 50)]

@@ -7,8 +7,8 @@ import pytest
 from rag.documents.reading import UnreadableFile, read_document
 from tests.reports.files import grid, line, packed, paragraph, pdf, said, sheet, word
 
-BYTES = "A file is read as what its bytes are, whatever its name says"
-NAMED = "A file of a kind that nothing reads is an error that says what it is and which kinds are read"
+BYTES = "The bytes of a file decide its format, not its name"
+NAMED = "A file in an unsupported format is an error that names the format and the supported ones"
 WORD, SHEET, PDF = word(paragraph("Pump")), sheet(["Pump"]), pdf(line("Pump"))
 
 
@@ -50,7 +50,7 @@ def test_kinds_that_nothing_reads(name: str, data: bytes, what: str) -> None:
     assert "PDF, DOCX, XLSX" in str(raised.value)
 
 
-@pytest.mark.report("documents", "A file that is locked, damaged or empty says so")
+@pytest.mark.report("documents", "An encrypted, damaged or empty file is an error with the reason")
 @pytest.mark.parametrize(
     ("name", "data", "why"),
     [
@@ -64,7 +64,7 @@ def test_files_that_cannot_be_read(name: str, data: bytes, why: str) -> None:
         read_document(name, data)
 
 
-@pytest.mark.report("documents", "A document without text says why there is none")
+@pytest.mark.report("documents", "A document without text is reported with the reason")
 @pytest.mark.parametrize(
     ("name", "data", "why"),
     [
@@ -78,7 +78,7 @@ def test_empty_documents(name: str, data: bytes, why: str) -> None:
     assert why in found.why_empty
 
 
-@pytest.mark.report("documents", "What a spreadsheet hides is named: hidden sheets, results that are not stored")
+@pytest.mark.report("documents", "Hidden sheets and formulas without stored results in a spreadsheet are reported")
 def test_notes_on_sheets() -> None:
     def change(book: object, page: object) -> None:
         hidden = book.create_sheet("Margins")  # type: ignore[attr-defined]
@@ -92,7 +92,7 @@ def test_notes_on_sheets() -> None:
     assert found.notes[1] == "hidden sheets are not read: Margins"
 
 
-@pytest.mark.report("documents", "Each row of a Markdown table says its columns' names, wherever it is cut")
+@pytest.mark.report("documents", "Each row of a Markdown table repeats its column names, wherever a chunk ends")
 def test_markdown_tables() -> None:
     text = "# Prices\n\n| Part | Price |\n|:-----|------:|\n| Valve | 9 |\n| a \\| b | `x|y` |\n\nEnd | of it"
     assert read_document("a.md", text.encode()).text == (

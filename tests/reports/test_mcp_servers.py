@@ -91,7 +91,7 @@ def offered(it: House) -> list[str]:
     return [tool["function"]["name"] for tool in it.upstream.requests[0].json["tools"]]
 
 
-@pytest.mark.report("mcp", "All pages of an MCP server's tools are offered, and a list that never ends ends")
+@pytest.mark.report("mcp", "All pages of an MCP server's tool list are read, and an endless list is cut off")
 @pytest.mark.parametrize("last", [None, "1", "0"])
 def test_tools_in_pages(tmp_path: Path, last: str | None) -> None:
     server = Server([["a", "b"], ["c"]], WORDS, last)
@@ -100,7 +100,7 @@ def test_tools_in_pages(tmp_path: Path, last: str | None) -> None:
     assert server.called == ["c"]
 
 
-@pytest.mark.report("mcp", "A result that an MCP server gives only as data or as a document reaches the model")
+@pytest.mark.report("mcp", "An MCP result that is only structured data or a document reaches the model")
 @pytest.mark.parametrize(
     ("result", "told"),
     [
@@ -115,7 +115,7 @@ def test_results_without_words(tmp_path: Path, result: dict[str, Any], told: str
     assert json.loads(said) == told
 
 
-@pytest.mark.report("mcp", "A tool whose name no vendor takes is offered under one that every vendor takes")
+@pytest.mark.report("mcp", "An MCP tool with a name that providers refuse gets a name that every provider accepts")
 def test_names_that_no_vendor_takes(tmp_path: Path) -> None:
     long = "x" * 80
     server = Server([["db.query", "db/query", long, long + "y"]], WORDS)

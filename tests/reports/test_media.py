@@ -24,7 +24,7 @@ def file(**fields: Any) -> list[dict[str, Any]]:
     return [user([{"type": "file", "file": fields}, {"type": "text", "text": "sum it up"}])]
 
 
-@pytest.mark.report("contents", "A picture has the media type that its bytes show, as the next vendor spells it")
+@pytest.mark.report("contents", "An image's media type follows its bytes, in the next provider's spelling")
 def test_types_of_pictures(tmp_path: Path) -> None:
     cases = [
         ("data:image/jpg;base64,AAAA", "image/jpeg"),
@@ -48,7 +48,7 @@ def test_types_of_pictures(tmp_path: Path) -> None:
         assert "image" in answer.headers["x-gatehouse-dropped-params"]
 
 
-@pytest.mark.report("contents", "A linked picture's type is told by its address, or not at all")
+@pytest.mark.report("contents", "A linked image's media type comes from its URL, or is left out")
 @pytest.mark.parametrize(
     ("address", "kind"),
     [("photo.jpg?x=1", "image/jpeg"), ("a.b/PHOTO.WEBP#top", "image/webp"), ("photo", None), ("view?f=a.png", None)],
@@ -61,7 +61,7 @@ def test_types_of_linked_pictures(tmp_path: Path, address: str, kind: str | None
     assert sent["fileUri"] == f"https://example.com/{address}"
 
 
-@pytest.mark.report("contents", "A file keeps its bytes and its type, with and without the head of a data URL")
+@pytest.mark.report("contents", "A file's bytes and media type do not change, with or without a data URL prefix")
 def test_files(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         for data in (PDF, f"data:application/pdf;base64,{PDF}", f"data:application/octet-stream;base64,{PDF}"):
@@ -83,7 +83,7 @@ def test_files(tmp_path: Path) -> None:
         assert sent == {"mimeType": "application/pdf", "fileUri": linked["file_url"]}
 
 
-@pytest.mark.report("contents", "A text file is text to every vendor, whatever its type is called")
+@pytest.mark.report("contents", "A text file reaches every provider as text, whatever its media type")
 def test_text_files(tmp_path: Path) -> None:
     words = base64.b64encode(b"a,b\n1,2\n").decode()
     with house(tmp_path) as it:
@@ -104,9 +104,7 @@ def test_text_files(tmp_path: Path) -> None:
         assert it.last["contents"][0]["parts"] == [{"text": "Words"}, {"text": "T\nHeld"}]
 
 
-@pytest.mark.report(
-    "contents", "A file that one vendor keeps can't go to another: the request says so instead of losing it"
-)
+@pytest.mark.report("contents", "A file stored at one provider is an error at any other, not a silently dropped file")
 def test_files_of_one_vendor(tmp_path: Path) -> None:
     kept = {"type": "file", "file_id": "f1"}
     google = {
@@ -140,9 +138,7 @@ def shown(*parts: dict[str, Any]) -> list[dict[str, Any]]:
     return [user(), {"role": "assistant", "content": calls}, user([*results, {"type": "text", "text": "well?"}])]
 
 
-@pytest.mark.report(
-    "contents", "A picture in a tool's result reaches every vendor, behind the results of the same calls"
-)
+@pytest.mark.report("contents", "An image in a tool result reaches every provider, after the results of the same turn")
 def test_pictures_in_results(tmp_path: Path) -> None:
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
     with house(tmp_path) as it:
@@ -196,7 +192,8 @@ def draws(request: Request) -> bytes:
 
 
 @pytest.mark.report(
-    "contents", "A picture that a model made, and code that it ran, are shown, or it is said that they can't be"
+    "contents",
+    "Images that a model makes and code that it runs are in the answer, or the answer reports them as dropped",
 )
 def test_pictures_in_answers(tmp_path: Path) -> None:
     with house(tmp_path, draws) as it:
@@ -217,7 +214,7 @@ def test_pictures_in_answers(tmp_path: Path) -> None:
         assert b"An image" in it.messages("g", stream=True).body
 
 
-@pytest.mark.report("contents", "A compatible server's pictures go on to Gemini's callers")
+@pytest.mark.report("contents", "Images from an OpenAI-compatible server reach callers of Gemini's API")
 def test_pictures_of_compatible_servers(tmp_path: Path) -> None:
     image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
     with house(tmp_path, lambda _: response(openai_reply("", images=[image]))) as it:
@@ -226,7 +223,7 @@ def test_pictures_of_compatible_servers(tmp_path: Path) -> None:
         assert it.chat("o").json()["choices"][0]["message"]["images"] == [image]
 
 
-@pytest.mark.report("contents", "A picture that is called a file is a picture to every vendor")
+@pytest.mark.report("contents", "An image that is sent as a file reaches every provider as an image")
 def test_pictures_called_files(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         it.chat("a", file(filename="scan.png", file_data=PNG))
@@ -242,7 +239,9 @@ def test_pictures_called_files(tmp_path: Path) -> None:
         assert it.last["contents"] == [{"role": "user", **linked[0]}]
 
 
-@pytest.mark.report("contents", "Sound goes to vendors that hear it in their own words, and its loss is told elsewhere")
+@pytest.mark.report(
+    "contents", "Audio reaches providers that support it, each in its own format, and is reported as dropped for others"
+)
 def test_sound(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         it.generate("o", [{"parts": [{"inlineData": {"mimeType": "audio/mpeg", "data": "AAAA"}}]}])
@@ -255,7 +254,7 @@ def test_sound(tmp_path: Path) -> None:
         assert "AAAA" not in json.dumps(it.last)
 
 
-@pytest.mark.report("media types", "Base64 whose lines are broken is whole for every vendor")
+@pytest.mark.report("media types", "Base64 with line breaks reaches every provider intact")
 def test_base64_in_lines(tmp_path: Path) -> None:
     part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA\r\nAA \n"}}
     with house(tmp_path) as it:

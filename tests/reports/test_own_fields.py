@@ -51,7 +51,7 @@ def same_but_more(found: Any, sent: Any) -> bool:
 
 
 @pytest.mark.report(
-    "contents", "Fields of a reply that only its vendor knows pass guardrails, a cache and renamed tools"
+    "contents", "Response fields that only one provider has survive guardrails, caches and renamed tools"
 )
 def test_whole_replies(tmp_path: Path) -> None:
     anthropic = anthropic_reply(
@@ -82,7 +82,7 @@ def test_whole_replies(tmp_path: Path) -> None:
             assert same_but_more(asked(f"guarded_{model}").json(), sent)
 
 
-@pytest.mark.report("contents", "A kept answer has the fields of its own vendor")
+@pytest.mark.report("contents", "A cached answer has the fields that only its provider has")
 def test_kept_replies(tmp_path: Path) -> None:
     question = [user("What is the capital of France?")]
     more = CACHED.replace("MODEL", "o")
@@ -97,7 +97,7 @@ def test_kept_replies(tmp_path: Path) -> None:
         assert b"fp_1" not in it.messages("cached", question).body
 
 
-@pytest.mark.report("contents", "Fields of a stream that only its vendor knows pass guardrails")
+@pytest.mark.report("contents", "Stream fields that only one provider has survive guardrails")
 def test_streams(tmp_path: Path) -> None:
     def script(request: Request) -> bytes:
         if request.path.endswith("/messages"):
@@ -137,9 +137,7 @@ def test_streams(tmp_path: Path) -> None:
         assert b'"safetyRatings":[{"a":1}]' in it.generate("guarded_g", stream=True).body
 
 
-@pytest.mark.report(
-    "contents", "Fields of requests that only their vendor knows stay in messages, calls, parts and tools"
-)
+@pytest.mark.report("contents", "Request fields that only one provider has stay in messages, parts, calls and tools")
 def test_requests(tmp_path: Path) -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}, "call_field": 1}
     custom = {"id": "k", "type": "custom", "custom": {"name": "g", "input": "free"}}
@@ -163,7 +161,7 @@ def test_requests(tmp_path: Path) -> None:
             assert it.last["messages"] == [{"role": "user", "content": [block]}]
 
 
-@pytest.mark.report("contents", "Personal data in fields that only the vendor knows is masked as well")
+@pytest.mark.report("contents", "Personal data in request fields that only one provider has is masked")
 def test_own_fields_are_masked(tmp_path: Path) -> None:
     with house(tmp_path, models=GUARDED.format("o"), more=CHECKS.format("o")) as it:
         it.chat("guarded_o", [{**user("hi"), "note": "from jane@doe.example"}])
@@ -173,7 +171,9 @@ def test_own_fields_are_masked(tmp_path: Path) -> None:
         assert "jane@doe.example" not in json.dumps(it.last)
 
 
-@pytest.mark.report("contents", "Steps of a vendor's own search never make an answer empty without a word")
+@pytest.mark.report(
+    "contents", "An answer with only the steps of a provider's web search names the steps instead of being empty"
+)
 def test_steps_of_a_search(tmp_path: Path) -> None:
     step = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "x"}}
 
@@ -200,7 +200,7 @@ def test_steps_of_a_search(tmp_path: Path) -> None:
             assert "messages[].content[]" in answer.headers["x-gatehouse-dropped-params"]
 
 
-@pytest.mark.report("contents", "A call of a custom tool is whole behind guardrails, streamed or not")
+@pytest.mark.report("contents", "A custom tool call stays complete behind guardrails, buffered or streamed")
 def test_custom_tools(tmp_path: Path) -> None:
     custom = {"id": "k", "type": "custom", "custom": {"name": "run", "input": "{[half"}}
 
@@ -222,7 +222,7 @@ def test_custom_tools(tmp_path: Path) -> None:
         assert (pieces[0]["type"], pieces[0]["custom"]["name"]) == ("custom", "run")
 
 
-@pytest.mark.report("contents", "A field beside a stream's words does not let half a secret pass")
+@pytest.mark.report("contents", "A field between two deltas of a stream does not let half a secret through")
 def test_fields_between_words(tmp_path: Path) -> None:
     secret = "AKIA" + "Z7QX3LMT" + "5RWK2PBD"
     filtered = openai_chunk({})

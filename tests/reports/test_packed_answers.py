@@ -48,7 +48,7 @@ def words(it: House, model: str, *, stream: bool) -> Any:
     return "".join(choice["delta"].get("content") or "" for each in data for choice in json.loads(each)["choices"])
 
 
-@pytest.mark.report("http", "A provider's packed answer is unpacked, whole and streamed, for every vendor")
+@pytest.mark.report("http", "A compressed provider response is decompressed, buffered or streamed, for every provider")
 @pytest.mark.parametrize("coding", sorted(PACK))
 def test_packed_answers(tmp_path: Path, coding: str) -> None:
     with house(tmp_path, as_packed(coding)) as it:
@@ -57,7 +57,7 @@ def test_packed_answers(tmp_path: Path, coding: str) -> None:
             assert words(it, model, stream=True) == "hello"
 
 
-@pytest.mark.report("http", "A provider's packed error is read")
+@pytest.mark.report("http", "A compressed provider error is decompressed")
 def test_packed_errors(tmp_path: Path) -> None:
     error = response({"error": {"message": "the seed is odd", "type": "invalid_request_error"}}, status="400 Bad")
     with house(tmp_path, lambda _: packed(error, "gzip")) as it:
@@ -72,7 +72,7 @@ def test_an_error_packed_in_an_unknown_way_keeps_its_status(tmp_path: Path) -> N
         assert it.chat("o").status == 429
 
 
-@pytest.mark.report("http", "A packed answer that is broken, or of a coding that nobody knows, is malformed")
+@pytest.mark.report("http", "A corrupt compressed response, or one with an unknown content coding, is malformed")
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("coding", "pack"),
@@ -104,7 +104,7 @@ def test_broken_packing(tmp_path: Path, coding: str, pack: Callable[[bytes], byt
         assert answer.json()["error"]["code"] == "upstream_malformed"
 
 
-@pytest.mark.report("http", "A packed answer has no more bytes than max_answer when it is unpacked")
+@pytest.mark.report("http", "A decompressed provider response is limited to max_response")
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "gzip, br"])
 def test_bombs(tmp_path: Path, coding: str) -> None:
     bomb = response(b'{"choices": [' + b" " * 200_000_000)
@@ -131,7 +131,7 @@ class Flow:
         return self.zstd.compress(data, zstd.ZstdCompressor.FLUSH_BLOCK)
 
 
-@pytest.mark.report("http", "Events of a packed stream go on as they come")
+@pytest.mark.report("http", "Events of a compressed stream are forwarded as they arrive")
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
 def test_events_are_not_held_back(tmp_path: Path, coding: str) -> None:
     def script(request: Request) -> Any:

@@ -45,7 +45,7 @@ def send(it: House, path: str, body: bytes, **headers: str) -> Answer:
     return it.gateway.request("POST", path, body, {"content-type": "application/json", **named})
 
 
-@pytest.mark.report("http", "A packed request is unpacked, on every surface")
+@pytest.mark.report("http", "Every surface accepts compressed requests")
 @pytest.mark.parametrize("coding", sorted(PACK))
 @pytest.mark.parametrize("path", sorted(PATHS))
 def test_packed_requests(it: House, path: str, coding: str) -> None:
@@ -53,7 +53,7 @@ def test_packed_requests(it: House, path: str, coding: str) -> None:
     assert answer.status == 200, answer.body
 
 
-@pytest.mark.report("http", "A packed request is unpacked, on every surface")
+@pytest.mark.report("http", "A large compressed request arrives complete")
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "deflate"])
 def test_a_big_packed_request(it: House, coding: str) -> None:
     text = "".join(f"{number} bottles of beer. " for number in range(30_000))
@@ -74,7 +74,7 @@ def test_deflate_without_its_frame_and_gzip_of_several_members(it: House) -> Non
         assert send(it, "/v1/chat/completions", packed, content_encoding=coding).status == 200
 
 
-@pytest.mark.report("http", "A packed request that would unpack to more than server.max_body is refused early")
+@pytest.mark.report("http", "A request that decompresses to more than server.max_body is refused early")
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "deflate", "gzip, br", "gzip, gzip"])
 def test_bombs(it: House, coding: str) -> None:
     bomb = b" " * 50_000_000
@@ -84,7 +84,7 @@ def test_bombs(it: House, coding: str) -> None:
     assert "max_body" in answer.json()["error"]["message"]
 
 
-@pytest.mark.report("http", "An unknown packing is 415, and names those that are read")
+@pytest.mark.report("http", "An unknown content coding returns 415 with a list of the supported codings")
 @pytest.mark.parametrize("path", sorted(PATHS))
 @pytest.mark.parametrize("coding", ["compress", "gzip, lzma", "aws-chunked", "gzip, gzip, gzip, gzip"])
 def test_unknown_codings(it: House, path: str, coding: str) -> None:
@@ -115,7 +115,7 @@ TEXT = "Grüße, ñandú"
 BODY: dict[str, Any] = {"model": "o", "messages": [user(TEXT)]}
 
 
-@pytest.mark.report("http", "A body behind a byte order mark, or in a charset that it names, is read")
+@pytest.mark.report("http", "A request body with a byte order mark, or in the charset that it declares, is decoded")
 @pytest.mark.parametrize(
     ("python", "content_type"),
     [

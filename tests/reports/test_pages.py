@@ -6,10 +6,10 @@ import pytest
 
 from tests.reports.files import said
 
-OPEN = "Tags that HTML lets a page leave out lose nothing"
-HIDDEN = "What a page does not show is not read, and an element that is left open hides nothing"
-TABLES = "A table of a page says its columns' names; one that lays out the page is read in its order"
-PARTS = "Code, lists, definitions, line breaks and alternative texts keep their form"
+OPEN = "A page that omits HTML's optional tags loses no text"
+HIDDEN = "Hidden elements of a page are not read, and a hidden element without an end tag hides nothing"
+TABLES = "Each row of an HTML table repeats its column names; a layout table is read in page order"
+PARTS = "Code, lists, definitions, line breaks and alternative texts of a page retain their structure"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 CLAUDE_TOOL = {"name": "f", "input_schema": {"type": "object"}}
 
 
-@pytest.mark.report("parameters", "A stop sequence too many for the next vendor is left out, and the caller is told")
+@pytest.mark.report("parameters", "Stop sequences above the next provider's limit are dropped and reported")
 @pytest.mark.parametrize(("model", "most"), [("g", 5), ("o", 4)])
 def test_stop_sequences_fit_the_vendor(tmp_path: Path, model: str, most: int) -> None:
     with house(tmp_path) as it:
@@ -23,7 +23,9 @@ def test_stop_sequences_fit_the_vendor(tmp_path: Path, model: str, most: int) ->
     assert "stop" in answer.headers["x-gatehouse-dropped-params"]
 
 
-@pytest.mark.report("parameters", "Stop sequences that a vendor takes go on as they are, and empty ones are left out")
+@pytest.mark.report(
+    "parameters", "Stop sequences that a provider accepts reach it unchanged, and empty ones are dropped"
+)
 def test_stop_sequences_that_fit(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         whole = it.chat("g", stop=list("12345"))
@@ -38,7 +40,7 @@ def test_stop_sequences_that_fit(tmp_path: Path) -> None:
     assert empty.headers["x-gatehouse-dropped-params"] == "stop"
 
 
-@pytest.mark.report("parameters", "Of temperature and top_p only one goes to Anthropic, which refuses both together")
+@pytest.mark.report("parameters", "Anthropic gets only one of temperature and top_p, because it refuses both together")
 @pytest.mark.parametrize(
     ("asked", "sent"),
     [
@@ -63,9 +65,7 @@ def test_one_of_temperature_and_top_p(tmp_path: Path, asked: dict[str, Any], sen
         assert {key: it.last[key] for key in asked} == asked
 
 
-@pytest.mark.report(
-    "parameters", "A choice of tools is left out with an empty list of tools, and a forced one is an error"
-)
+@pytest.mark.report("parameters", "A tool choice without tools is dropped, and a forced one is an error")
 def test_a_choice_without_tools(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         for model in "oag":
@@ -89,7 +89,7 @@ def test_a_choice_without_tools(tmp_path: Path) -> None:
     assert all("tool_choice" in answer.json()["error"]["message"] for answer in answers)
 
 
-@pytest.mark.report("parameters", "A choice that forbids tools stays a choice that forbids them, at every vendor")
+@pytest.mark.report("parameters", "A tool choice of `none` stays `none` at every provider")
 def test_no_tools_with_tools(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         it.messages("o", tools=[CLAUDE_TOOL], tool_choice={"type": "none"})
@@ -100,9 +100,7 @@ def test_no_tools_with_tools(tmp_path: Path) -> None:
         assert it.last["tool_choice"] == {"type": "none"}
 
 
-@pytest.mark.report(
-    "parameters", "Tools that no longer exist for the next vendor take a forced choice of them to an error"
-)
+@pytest.mark.report("parameters", "A forced choice of a tool that the next provider does not have is an error")
 def test_a_choice_of_another_vendors_tools(tmp_path: Path) -> None:
     search = {"type": "web_search_20250305", "name": "web_search"}
     with house(tmp_path) as it:
@@ -114,7 +112,7 @@ def test_a_choice_of_another_vendors_tools(tmp_path: Path) -> None:
     assert "tool_choice" in refused.json()["error"]["message"]
 
 
-@pytest.mark.report("parameters", "A list of allowed tools is honoured by vendors who have no word for it")
+@pytest.mark.report("parameters", "A list of allowed tools is enforced at providers without such a setting")
 def test_allowed_tools(tmp_path: Path) -> None:
     def tool(name: str) -> dict[str, Any]:
         return {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
@@ -139,7 +137,8 @@ def test_allowed_tools(tmp_path: Path) -> None:
 
 
 @pytest.mark.report(
-    "parameters", "JSON without a schema is asked of Anthropic in the system prompt, and the caller is told"
+    "parameters",
+    "For Anthropic, JSON mode without a schema becomes part of the system prompt and is reported as dropped",
 )
 def test_json_without_a_schema_at_anthropic(tmp_path: Path) -> None:
     refusing = "  ar: {targets: [a/claude-x], unsupported_params: refuse, retry: {attempts: 1}}\n"
@@ -159,7 +158,9 @@ def test_json_without_a_schema_at_anthropic(tmp_path: Path) -> None:
     assert "response_format" in refused.json()["error"]["message"]
 
 
-@pytest.mark.report("parameters", "JSON without a schema is named in the prompt for OpenAI, which wants it to be")
+@pytest.mark.report(
+    "parameters", "For OpenAI, JSON mode without a schema adds the word JSON to the prompt, which OpenAI requires"
+)
 def test_json_without_a_schema_at_openai(tmp_path: Path) -> None:
     config = {"responseMimeType": "application/json"}
     with house(tmp_path) as it:
@@ -173,7 +174,9 @@ def test_json_without_a_schema_at_openai(tmp_path: Path) -> None:
         assert it.last["messages"] == [user()]
 
 
-@pytest.mark.report("parameters", "The bound of an answer has the name that the server knows, or the one in the config")
+@pytest.mark.report(
+    "parameters", "The output token limit has the parameter name that the server supports or the YAML sets"
+)
 @pytest.mark.parametrize(
     ("option", "name"),
     [("", "max_tokens"), (", max_tokens_field: max_completion_tokens", "max_completion_tokens")],
@@ -194,7 +197,7 @@ def test_the_name_of_the_bound(tmp_path: Path, option: str, name: str) -> None:
         assert {key for key in it.last if key.startswith("max_")} == {"max_completion_tokens"}
 
 
-@pytest.mark.report("parameters", "OpenAI's reasoning models get the only bound that they take, behind any host")
+@pytest.mark.report("parameters", "OpenAI's reasoning models get max_completion_tokens, behind any host")
 def test_the_name_of_the_bound_of_reasoning_models(tmp_path: Path) -> None:
     named = {"o3-mini": True, "openai/gpt-5.4": True, "gpt-4o": False, "gpt-oss-120b": False, "olmo-3": False}
     models = "".join(f"  m{index}: {{targets: [o/{name}]}}\n" for index, name in enumerate(named))
@@ -205,7 +208,7 @@ def test_the_name_of_the_bound_of_reasoning_models(tmp_path: Path) -> None:
             assert {key for key in it.last if key.startswith("max_")} == {name}
 
 
-@pytest.mark.report("parameters", "Penalties of 0 ask for nothing, so that nothing is lost or refused")
+@pytest.mark.report("parameters", "Penalties of 0 have no effect: they are neither reported as dropped nor refused")
 def test_penalties_of_nothing(tmp_path: Path) -> None:
     models = "  strict: {targets: [a/claude-x], unsupported_params: refuse}\n"
     with house(tmp_path, models=models) as it:
@@ -216,7 +219,7 @@ def test_penalties_of_nothing(tmp_path: Path) -> None:
         assert (answer.status, answer.json()["error"]["param"]) == (400, "frequency_penalty")
 
 
-@pytest.mark.report("parameters", "Numbers that are larger than the next vendor takes are cut to its own, with a loss")
+@pytest.mark.report("parameters", "Numbers outside the next provider's range are clamped or dropped, and reported")
 def test_numbers_of_other_ranges(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         answer = it.chat("g", n=20, seed=2**40)
@@ -238,7 +241,7 @@ def test_numbers_of_other_ranges(tmp_path: Path) -> None:
         assert "top_logprobs" not in it.last
 
 
-@pytest.mark.report("parameters", "The budget of thoughts stays below the bound of the answer")
+@pytest.mark.report("parameters", "A thinking budget stays below the output token limit")
 def test_thoughts_fit_into_the_answer(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         it.chat("a", reasoning_effort="high", max_completion_tokens=100)

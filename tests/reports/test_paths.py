@@ -23,7 +23,7 @@ def it(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield it
 
 
-@pytest.mark.report("http", "A path with slashes, versions or prefixes too many or too few is served where it is clear")
+@pytest.mark.report("http", "A path with extra or missing slashes, versions or prefixes is served if it is unambiguous")
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -70,7 +70,7 @@ def test_azure_paths_of_models_that_are_not_there(it: House) -> None:
     assert "nope" in answer.json()["error"]["message"]
 
 
-@pytest.mark.report("http", "A path that is almost right, and not clear, is 404 and names the right one")
+@pytest.mark.report("http", "A misspelled path returns 404 and suggests the right one")
 @pytest.mark.parametrize(
     ("path", "right"),
     [
@@ -106,7 +106,9 @@ def shape_of(answer: Answer) -> str:
     return "gemini" if "status" in body["error"] else "openai"
 
 
-@pytest.mark.report("http", "An endpoint of a vendor that is not served says so, in that vendor's shape")
+@pytest.mark.report(
+    "http", "A provider's endpoint that the gateway does not serve returns 404 in that provider's error format"
+)
 @pytest.mark.parametrize(
     ("path", "shape"),
     [
@@ -137,7 +139,7 @@ def test_endpoints_that_are_not_served(it: House, path: str, shape: str) -> None
     assert shape_of(answer) == shape
 
 
-@pytest.mark.report("http", "A wrong method is 405 with the methods that the path takes")
+@pytest.mark.report("http", "A wrong method returns 405 with the allowed methods")
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
@@ -159,7 +161,7 @@ def test_wrong_methods(it: House, method: str, path: str, allow: str) -> None:
     assert answer.headers["allow"] == allow
 
 
-@pytest.mark.report("http", "HEAD is answered like GET, with the length and without the body")
+@pytest.mark.report("http", "HEAD returns the status and length of GET, without the body")
 @pytest.mark.parametrize(
     "path", ["/v1/models", "/v1/models/o", "/v1beta/models", "/models/", "/livez", "/readyz", "/health"]
 )
@@ -172,7 +174,7 @@ def test_head(it: House, path: str) -> None:
     assert it.gateway.request("HEAD", "/metrics").status == 200
 
 
-@pytest.mark.report("http", "Another spelling of a path gets past no key, no limit and no rule")
+@pytest.mark.report("http", "No other spelling of a path bypasses a key, a limit or a rule")
 def test_other_spellings_open_nothing(tmp_path: Path) -> None:
     more = """apps:
   claude: {keys: [test-key], surfaces: [anthropic]}
@@ -204,7 +206,7 @@ def test_what_has_one_path_has_no_other(it: House, path: str) -> None:
     assert it.gateway.request("POST", path, CHAT).status in (404, 405)
 
 
-@pytest.mark.report("http", "Who opens the gateway's address in a browser hears where its endpoints are")
+@pytest.mark.report("http", "The gateway's root address in a browser shows where the endpoints are")
 @pytest.mark.parametrize("path", ["/", "/docs", "/favicon.ico"])
 def test_pages_that_are_none(it: House, path: str) -> None:
     answer = it.gateway.request("GET", path)

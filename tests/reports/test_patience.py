@@ -56,7 +56,7 @@ def limited(limits: str) -> str:
 
 
 @pytest.mark.report(
-    "timeouts", "A request that asks for reasoning is waited for as long as `thinking` says, in silence too"
+    "timeouts", "The `thinking` timeout applies to requests that ask for reasoning, also while the provider is silent"
 )
 def test_silent_thinking(tmp_path: Path) -> None:
     models = limited("first_token: 200ms, thinking: 20s")
@@ -74,7 +74,9 @@ def test_silent_thinking(tmp_path: Path) -> None:
         assert b"done" in answer.body
 
 
-@pytest.mark.report("timeouts", "A model that is known for thinking is waited for, unless it is told not to think")
+@pytest.mark.report(
+    "timeouts", "The `thinking` timeout applies to known reasoning models unless the request turns reasoning off"
+)
 def test_known_thinkers(tmp_path: Path) -> None:
     models = "  t: {targets: [o/o3-mini], first_token: 200ms, thinking: 20s, retry: {attempts: 1}}\n"
     with house(tmp_path, thinking(1.3), models) as it:
@@ -82,7 +84,7 @@ def test_known_thinkers(tmp_path: Path) -> None:
         assert it.chat("t", stream=True, reasoning_effort="none").status == 504
 
 
-@pytest.mark.report("timeouts", "Comments and pings of a provider are signs of life: they start `idle` again")
+@pytest.mark.report("timeouts", "Comments and pings from a provider restart the `idle` timeout")
 @pytest.mark.parametrize("sign", [COMMENT, PING, b""], ids=["comment", "ping", "silence"])
 def test_signs_of_life(tmp_path: Path, sign: bytes) -> None:
     def script(request: Request) -> list[Piece]:
@@ -100,7 +102,7 @@ def test_signs_of_life(tmp_path: Path, sign: bytes) -> None:
             assert (b"models.%bt.idle" % name.encode() in body) == (not sign)
 
 
-@pytest.mark.report("timeouts", "A provider that only pings and says nothing is not waited for without an end")
+@pytest.mark.report("timeouts", "A provider that sends only pings times out after the `thinking` limit")
 def test_life_without_words_ends(tmp_path: Path) -> None:
     def script(request: Request) -> list[Piece]:
         first, _ = said("o", "first")
@@ -113,9 +115,7 @@ def test_life_without_words_ends(tmp_path: Path) -> None:
     assert b"within 2s" in body
 
 
-@pytest.mark.report(
-    "timeouts", "A first_token of the YAML's own holds to the letter, whatever comments the provider sends"
-)
+@pytest.mark.report("timeouts", "A first_token timeout in the YAML is strict, even if the provider sends comments")
 def test_an_own_limit_is_hard(tmp_path: Path) -> None:
     with house(tmp_path, thinking(*DRIP), limited("first_token: 500ms")) as it:
         answer = it.chat("ot", stream=True, reasoning_effort="high")
@@ -123,7 +123,7 @@ def test_an_own_limit_is_hard(tmp_path: Path) -> None:
     assert "models.ot.first_token" in answer.json()["error"]["message"]
 
 
-@pytest.mark.report("timeouts", "A whole answer that is out of time is not asked for a second time")
+@pytest.mark.report("timeouts", "A buffered request that times out is neither retried nor sent to another target")
 @pytest.mark.parametrize("limits", ["deadline: 400ms", "timeout: 400ms, deadline: 400ms"])
 def test_no_second_call_after_the_patience(tmp_path: Path, limits: str) -> None:
     models = f"  t: {{targets: [o/m, a/m], {limits}, retry: {{attempts: 3, backoff: 0s}}}}\n"
@@ -136,7 +136,7 @@ def test_no_second_call_after_the_patience(tmp_path: Path, limits: str) -> None:
     assert "models.t." in message
 
 
-@pytest.mark.report("timeouts", "A stream that moves has no limit but the one that the YAML sets")
+@pytest.mark.report("timeouts", "A stream that makes progress has no timeout unless the YAML sets one")
 def test_a_moving_stream(tmp_path: Path) -> None:
     def script(request: Request) -> list[Piece]:
         piece, end = said(dialect_of(request), "word ")
@@ -152,7 +152,7 @@ def test_a_moving_stream(tmp_path: Path) -> None:
     assert b"[DONE]" not in body
 
 
-@pytest.mark.report("timeouts", "A model that was asked to think is neither hedged nor held to be down for its silence")
+@pytest.mark.report("timeouts", "A reasoning model's silence triggers neither a hedge nor the breaker")
 def test_thinking_is_no_trouble(tmp_path: Path) -> None:
     models = (
         "  h: {targets: [o/m, o/other], hedge: {after: 50ms}, first_token: 100ms, thinking: 20s, "
@@ -171,7 +171,7 @@ def ask(it: House, surface: str, model: str) -> bytes:
     return it.chat(model, stream=True).body if surface == "openai" else it.messages(model, stream=True).body
 
 
-@pytest.mark.report("timeouts", "While a provider says nothing at all, a streaming caller gets signs of life")
+@pytest.mark.report("timeouts", "A streaming caller gets keepalives while the provider is silent")
 @pytest.mark.parametrize(("surface", "sign"), [("openai", b": keep-alive\n\n"), ("anthropic", b"event: ping\n")])
 def test_callers_hear_of_a_silent_provider(tmp_path: Path, surface: str, sign: bytes) -> None:
     def script(request: Request) -> list[Piece]:
@@ -186,9 +186,7 @@ def test_callers_hear_of_a_silent_provider(tmp_path: Path, surface: str, sign: b
             assert b"error" not in body
 
 
-@pytest.mark.report(
-    "timeouts", "After signs of life another target may still answer, and an error still ends the stream"
-)
+@pytest.mark.report("timeouts", "After keepalives, fallback still works and an error still ends the stream")
 @pytest.mark.parametrize("surface", ["openai", "anthropic"])
 def test_signs_of_life_bind_to_nothing(tmp_path: Path, surface: str) -> None:
     def script(request: Request) -> list[Piece]:
@@ -206,7 +204,7 @@ def test_signs_of_life_bind_to_nothing(tmp_path: Path, surface: str) -> None:
     assert b"[DONE]" not in body
 
 
-@pytest.mark.report("timeouts", "Gemini's surface stays silent while it waits, so that an error keeps its status")
+@pytest.mark.report("timeouts", "Gemini's surface sends no keepalives, so that an error has its own status")
 def test_gemini_waits_in_silence(tmp_path: Path) -> None:
     def script(_: Request) -> list[Piece]:
         return [1.2, response({"error": {"message": "x"}}, status="500 Internal Server Error")]
@@ -217,7 +215,7 @@ def test_gemini_waits_in_silence(tmp_path: Path) -> None:
 
 
 @pytest.mark.report(
-    "timeouts", "JSON to a streamed request is waited for as a whole answer, once its headers are there"
+    "timeouts", "A JSON response to a streamed request has the timeout of a buffered response once its headers arrive"
 )
 def test_json_to_a_stream(tmp_path: Path) -> None:
     data = json.dumps(openai_reply()).encode()

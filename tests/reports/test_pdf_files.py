@@ -11,8 +11,8 @@ import pytest
 from rag.documents.reading import UnreadableFile, read_document
 from tests.reports.files import line, pdf, said
 
-DAMAGED = "A PDF whose table of objects is wrong or cut off is read as far as its pages are there"
-SCANS = "Pages of a PDF without text are named with their numbers"
+DAMAGED = "A PDF with a damaged or truncated object table is read as far as its pages are intact"
+SCANS = "The report lists the page numbers of PDF pages without text"
 WHOLE = pdf(line("armadillo"), line("wombat"))
 
 
@@ -24,7 +24,9 @@ def locked(user: str, algorithm: str) -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.report("documents", "A PDF that only its owner may change is read; one that asks for a password says so")
+@pytest.mark.report(
+    "documents", "A PDF that is locked only against changes is read; one that needs a password is an error that says so"
+)
 @pytest.mark.parametrize("algorithm", ["RC4-40", "RC4-128", "AES-128", "AES-256"])
 def test_locked_files(algorithm: str) -> None:
     assert said("a.pdf", locked("", algorithm)) == ["page 1", "armadillo", "page 2", "wombat"]
@@ -84,7 +86,7 @@ def test_scans() -> None:
     assert (found.text, found.why_empty) == ("", "there is no text on any of its 2 pages (a scan?)")
 
 
-@pytest.mark.report("documents", "Forms that are filled in and remarks in a PDF are read")
+@pytest.mark.report("documents", "Filled-in forms and annotations in a PDF are read")
 def test_forms_and_remarks() -> None:
     objects = [
         "<< /Type /Annot /Subtype /Widget /FT /Tx /T (owner) /V (Alice) /Rect [0 0 1 1] >>",
@@ -100,9 +102,7 @@ def test_forms_and_remarks() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.report(
-    "documents", "What stands at the top or bottom of most pages of a PDF is read once, not on every page"
-)
+@pytest.mark.report("documents", "A repeated header or footer of a PDF is read once, not on every page")
 def test_headers_and_footers_are_said_once() -> None:
     words = ["alpha", "beta", "gamma", "delta", "epsilon"]
     pages = [
@@ -116,20 +116,20 @@ def test_headers_and_footers_are_said_once() -> None:
     assert short.count("ACME manual") == 2
 
 
-@pytest.mark.report("documents", "A page of a PDF that is turned is read")
+@pytest.mark.report("documents", "A rotated PDF page is read")
 @pytest.mark.parametrize("turn", [90, 180, 270])
 def test_turned_pages(turn: int) -> None:
     assert said("a.pdf", pdf(line("armadillo"), pages=f"/Rotate {turn}")) == ["page 1", "armadillo"]
 
 
-@pytest.mark.report("documents", "One broken page of a PDF costs no other page")
+@pytest.mark.report("documents", "A broken PDF page does not affect the other pages")
 def test_a_broken_page() -> None:
     data = pdf(line("armadillo"), line("wombat")).replace(b"/Contents 5 0 R", b"/Contents (no)", 1)
     found = read_document("a.pdf", data)
     assert "wombat" in found.text
 
 
-@pytest.mark.report("documents", "Words that a hyphen cuts at the end of a line are whole again")
+@pytest.mark.report("documents", "A word with a hyphen at the end of a line is joined when a PDF is read")
 def test_hyphens() -> None:
     assert said("a.pdf", pdf(line("two years of warran-", 700) + line("ty on pumps", 686)))[1] == (
         "two years of warranty\non pumps"

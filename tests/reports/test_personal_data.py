@@ -15,7 +15,9 @@ pipelines: {masked: {guard_input: [pii], model: o}}
 """
 
 
-@pytest.mark.report("guardrails", "A number after the name of a document is masked, however the name is written")
+@pytest.mark.report(
+    "guardrails", "A number after the name of an identity document is masked, however the name is written"
+)
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -31,7 +33,9 @@ def test_documents_are_masked(tmp_path: Path, text: str, value: str) -> None:
         assert value not in it.last["messages"][-1]["content"]
 
 
-@pytest.mark.report("guardrails", "Scripts without spaces and the ids of more states hide no personal data")
+@pytest.mark.report(
+    "guardrails", "Personal data is masked in scripts without spaces, and national ids of more countries are masked"
+)
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -49,7 +53,7 @@ def test_other_scripts_and_ids(tmp_path: Path, text: str, value: str) -> None:
         assert value not in it.last["messages"][-1]["content"]
 
 
-@pytest.mark.report("guardrails", "A version or a section is no IP address")
+@pytest.mark.report("guardrails", "A version or section number is not masked as an IP address")
 @pytest.mark.parametrize(
     "text", ["Upgrade to version 1.2.3.4 of the app", "See section 4.1.2.3", "Get app-1.2.3.4.zip"]
 )

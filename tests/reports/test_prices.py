@@ -36,7 +36,7 @@ def models(it: House) -> list[str]:
     return [each.json["model"] for each in it.upstream.requests]
 
 
-@pytest.mark.report("money", "A fallback without a price does not keep a budget's requests from a target that has one")
+@pytest.mark.report("money", "A fallback without a price does not block a budget's requests from a target with a price")
 @pytest.mark.parametrize("targets", ["[o/priced, o/secret]", "[o/secret, o/priced]"])
 @pytest.mark.parametrize("hedge", ["", ", hedge: {after: 1ms}"])
 @pytest.mark.parametrize("strategy", ["priority", "weighted", "least_busy", "fastest"])
@@ -47,7 +47,9 @@ def test_targets_without_a_price_are_left_out(tmp_path: Path, targets: str, hedg
         assert set(models(it)) == {"priced"}
 
 
-@pytest.mark.report("money", "A target without a price never answers for a budget, not even as the last resort")
+@pytest.mark.report(
+    "money", "A target without a price never answers requests under a budget, not even as the last fallback"
+)
 def test_a_target_without_a_price_is_no_fallback(tmp_path: Path) -> None:
     more = "prices: {o/broken: {input: 1, output: 1}}" + BUDGET
     quick = "  quick: {targets: [o/broken, o/secret], retry: {attempts: 1}, breaker: {failures: 1, window: 1m}}\n"
@@ -59,7 +61,7 @@ def test_a_target_without_a_price_is_no_fallback(tmp_path: Path) -> None:
     assert "o/secret: skipped, its price is unknown" in told
 
 
-@pytest.mark.report("money", "Where no target has a price the error names all of them, and how to give them one")
+@pytest.mark.report("money", "If no target has a price, the error names all of them and shows how to set a price")
 def test_no_target_with_a_price(tmp_path: Path) -> None:
     with house(tmp_path, answered, "  quick: {targets: [o/one, o/two]}\n", BUDGET) as it:
         answer = asked(it)
@@ -70,7 +72,9 @@ def test_no_target_with_a_price(tmp_path: Path) -> None:
     assert all(each in told["message"] for each in ("o/one", "o/two", "prices: {o/one:", "prices_as", "unknown_price"))
 
 
-@pytest.mark.report("money", "A tier without a price leaves a target out; the next one, which has it, answers")
+@pytest.mark.report(
+    "money", "A target without a price for the service tier is skipped, and the next one with a price answers"
+)
 def test_a_service_tier_without_a_price(tmp_path: Path) -> None:
     flex = "{input: 1, output: 1, service_tiers: {flex: {input: 1, output: 1}}}"
     more = f"prices: {{o/usual: {{input: 1, output: 1}}, o/both: {flex}}}" + BUDGET
@@ -82,7 +86,9 @@ def test_a_service_tier_without_a_price(tmp_path: Path) -> None:
     assert "tier_of_2030" in refused.json()["error"]["message"]
 
 
-@pytest.mark.report("money", "Prices hold for all models that a pattern names, and the most specific name comes first")
+@pytest.mark.report(
+    "money", "A price applies to all models that its pattern matches, and the most specific pattern wins"
+)
 @pytest.mark.parametrize(
     ("prices", "cost"),
     [
@@ -103,7 +109,7 @@ def test_names_of_prices(tmp_path: Path, prices: str, cost: str) -> None:
     assert (answer.status, answer.headers["x-gatehouse-cost-usd"]) == (200, cost)
 
 
-@pytest.mark.report("money", "What is free is free in every tier, and only where the YAML says so")
+@pytest.mark.report("money", "`free` applies to every service tier, and only where the YAML sets it")
 def test_free_is_said(tmp_path: Path) -> None:
     trusted = 'providers: {own: {kind: openai, base_url: "http://own.internal/v1", trusted: true}}\n'
     text = f"version: 1\n{trusted}models: {{quick: {{targets: [own/m]}}}}{BUDGET}"
@@ -138,7 +144,7 @@ guardrails: {judged: {kind: judge, rubric: Be kind., model: judge}}
 
 
 @pytest.mark.report(
-    "money", "The check names each target whose price a budget needs and nobody knows, with line and cure"
+    "money", "`gatehouse check` names each target that needs a price for a budget, with its line and a fix"
 )
 def test_the_check_warns(tmp_path: Path) -> None:
     path = tmp_path / "gatehouse.yaml"
@@ -164,7 +170,7 @@ def test_the_check_warns(tmp_path: Path) -> None:
     assert advise(*load_with_places(path, {})) == []
 
 
-@pytest.mark.report("money", "A price that is of no target is said")
+@pytest.mark.report("money", "`gatehouse check` warns about a price that matches no target")
 def test_a_price_of_nothing(tmp_path: Path) -> None:
     path = tmp_path / "gatehouse.yaml"
     path.write_text(HEAD + "prices: {own/qwem: free, 'own/*': free, own/qwen: {input: 1, output: 2}}\n")
@@ -172,7 +178,7 @@ def test_a_price_of_nothing(tmp_path: Path) -> None:
     assert (warning.line, warning.suggestion) == (14, "did you mean own/qwen?")
 
 
-@pytest.mark.report("money", "The trace says of each target that was left out that its price is not known")
+@pytest.mark.report("money", "The trace gives an unknown price as the reason for each target that is skipped for it")
 def test_a_trace_says_why_a_target_was_left_out(tmp_path: Path) -> None:
     with http_collector() as collector:
         yaml = f"""version: 1

@@ -16,7 +16,7 @@ MODELS = """  flash: {targets: [g/gemini-2.5-flash]}
 """
 
 
-@pytest.mark.report("reasoning", "An effort is a budget for Gemini 2.5 and a level for Gemini 3")
+@pytest.mark.report("reasoning", "A reasoning effort becomes a budget for Gemini 2.5 and a level for Gemini 3")
 @pytest.mark.parametrize(
     ("model", "effort", "thinking"),
     [
@@ -44,7 +44,9 @@ def test_efforts_for_gemini(tmp_path: Path, model: str, effort: str, thinking: d
     )
 
 
-@pytest.mark.report("reasoning", "An effort is a budget for Gemini 2.5 and a level for Gemini 3")
+@pytest.mark.report(
+    "reasoning", "Anthropic's thinking settings become a budget for Gemini 2.5 and a level for Gemini 3"
+)
 def test_anthropic_s_thinking_for_gemini(tmp_path: Path) -> None:
     with house(tmp_path, models=MODELS) as it:
         it.messages("pro", thinking={"type": "disabled"})
@@ -59,7 +61,9 @@ def test_anthropic_s_thinking_for_gemini(tmp_path: Path) -> None:
         assert it.last["generationConfig"]["thinkingConfig"] == own
 
 
-@pytest.mark.report("reasoning", "Gemini's budget of -1 leaves the thinking to a model of any vendor")
+@pytest.mark.report(
+    "reasoning", "Gemini's thinking budget of -1 sets no effort at OpenAI and a default budget at Anthropic"
+)
 def test_a_budget_as_the_model_sees_fit(tmp_path: Path) -> None:
     asked = {"thinkingConfig": {"thinkingBudget": -1}}
     with house(tmp_path, models=MODELS) as it:

@@ -14,7 +14,7 @@ import pytest
 from tests.live import Gateway, free_port, running_gateway
 from tests.reports.files import line, packed, paragraph, pdf, word
 
-WHY = "A document of which nothing, or not all, is read is named in the report with the reason"
+WHY = "The report names each document that is not read, or only in part, with the reason"
 YAML = """version: 1
 server: {data: data}
 providers: {up: {kind: simulated}}
@@ -76,7 +76,9 @@ def test_over_http(tmp_path: Path) -> None:
         assert "1 documents can't be read" in gateway.request("GET", "/health").json()["parts"]["notes"]
 
 
-@pytest.mark.report("documents", "A question on the command line prints its answer alone, and what can't be read once")
+@pytest.mark.report(
+    "documents", "`gatehouse ask` prints only the answer to stdout, and reports each unreadable document once"
+)
 def test_a_question_from_the_command_line(tmp_path: Path) -> None:
     folder(tmp_path / "shelf")
     pipeline = "pipelines: {p: {context: {from: [shelf]}, model: m}}\n"

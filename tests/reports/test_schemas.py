@@ -37,7 +37,9 @@ def keywords(value: Any) -> set[str]:
     return found
 
 
-@pytest.mark.report("schemas", "Schemas of answers hold only what Anthropic takes; the rest stands in the descriptions")
+@pytest.mark.report(
+    "schemas", "Response schemas for Anthropic have only the keywords that it supports; the rest moves to descriptions"
+)
 def test_answers_by_schema_at_anthropic(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         answer = it.chat("a", response_format=json_schema(LIMITS))
@@ -58,7 +60,9 @@ def test_answers_by_schema_at_anthropic(tmp_path: Path) -> None:
         assert it.last["output_config"]["format"]["schema"] == LIMITS
 
 
-@pytest.mark.report("schemas", "A schema that Anthropic can't hold answers to goes into the system prompt, with a loss")
+@pytest.mark.report(
+    "schemas", "A response schema that Anthropic cannot enforce moves to the system prompt and is reported as dropped"
+)
 @pytest.mark.parametrize(
     "schema",
     [
@@ -83,9 +87,7 @@ def parameters(it: House, model: str) -> dict[str, Any]:
     return tool["input_schema"] if model == "a" else tool["function"]["parameters"]  # type: ignore[no-any-return]
 
 
-@pytest.mark.report(
-    "schemas", "The parameters of tools are an object at the top, for the vendors who want nothing else"
-)
+@pytest.mark.report("schemas", "Tool parameters are an object at the top level for providers that require it")
 def test_parameters_are_an_object(tmp_path: Path) -> None:
     either = {
         "type": "object",
@@ -113,7 +115,9 @@ def test_parameters_are_an_object(tmp_path: Path) -> None:
         assert parameters(it, "a") == {"type": "object"}
 
 
-@pytest.mark.report("schemas", "Gemini gets the keywords that it reads; the rest stands in the descriptions")
+@pytest.mark.report(
+    "schemas", "Schemas for Gemini have only the keywords that it supports; the rest moves to descriptions"
+)
 def test_schemas_at_gemini(tmp_path: Path) -> None:
     schema = {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -156,7 +160,9 @@ def test_schemas_at_gemini(tmp_path: Path) -> None:
         assert it.last["tools"] == declared
 
 
-@pytest.mark.report("schemas", "A strict tool stays strict where the next vendor can be, and is a loss where it can't")
+@pytest.mark.report(
+    "schemas", "A strict tool stays strict where the next provider can enforce it, and is reported as dropped elsewhere"
+)
 def test_strict_tools(tmp_path: Path) -> None:
     full = {"type": "object", "properties": {"a": TEXT}, "required": ["a"], "additionalProperties": False}
     optional = {"type": "object", "properties": {"a": TEXT}, "additionalProperties": False}
@@ -177,9 +183,7 @@ def test_strict_tools(tmp_path: Path) -> None:
         assert answer.headers["x-gatehouse-dropped-params"] == "tools[0].strict"
 
 
-@pytest.mark.report(
-    "schemas", "A schema that the other vendors always hold answers to is strict at OpenAI where it can be"
-)
+@pytest.mark.report("schemas", "A schema that other providers always enforce is strict at OpenAI where possible")
 def test_answers_by_schema_at_openai(tmp_path: Path) -> None:
     providers = '  z: {kind: azure, endpoint: "URL", api_version: "2024-10-21", api_key: k}'
     full = {"type": "object", "properties": {"a": TEXT}, "required": ["a"], "additionalProperties": False}
@@ -198,7 +202,7 @@ def test_answers_by_schema_at_openai(tmp_path: Path) -> None:
         assert it.last["response_format"] == json_schema(LIMITS, strict=False)
 
 
-@pytest.mark.report("schemas", "Schemas that are made to keep a gateway busy are bounded")
+@pytest.mark.report("schemas", "Schemas that expand without end are bounded")
 def test_schemas_that_never_end(tmp_path: Path) -> None:
     doubling: dict[str, Any] = {"type": "object", "properties": {"p0": TEXT}}
     for number in range(40):

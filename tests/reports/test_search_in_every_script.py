@@ -57,14 +57,14 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield it
 
 
-@pytest.mark.report("retrieval", "Texts of every script are found by their words")
+@pytest.mark.report("retrieval", "Search finds text in every script by its words")
 @pytest.mark.parametrize(("question", "name"), QUESTIONS)
 def test_words_of_every_script(filled: House, question: str, name: str) -> None:
     answer = filled.gateway.request("POST", "/v1/sources/notes/search", {"query": question, "top": 3})
     assert [each["document"] for each in answer.json()["data"]][:1] == [name]
 
 
-@pytest.mark.report("retrieval", "Texts of every script are found by their words")
+@pytest.mark.report("retrieval", "A search without words, or for words that no document has, returns nothing")
 @pytest.mark.parametrize("question", ["", "   ", "。、", "the of and", "冰箱"])
 def test_nothing_is_found_by_no_words(filled: House, question: str) -> None:
     answer = filled.gateway.request("POST", "/v1/sources/notes/search", {"query": question, "top": 3})

@@ -43,7 +43,7 @@ def wait_for(gateway: Gateway, upstream: Upstream, key: str) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.report("operations", "A secret's file that changes is read again, without an edit of the YAML")
+@pytest.mark.report("operations", "A changed secret file is reloaded without a change to the YAML")
 def test_a_file_that_is_written_again(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("first-key\n")
@@ -57,7 +57,7 @@ def test_a_file_that_is_written_again(tmp_path: Path) -> None:
         wait_for(gateway, upstream, "third-key")
 
 
-@pytest.mark.report("operations", "A mounted secret whose link is led elsewhere, as Kubernetes does, is read again")
+@pytest.mark.report("operations", "A mounted secret is reloaded when its symlink changes, as in Kubernetes")
 def test_a_link_that_is_swapped(tmp_path: Path) -> None:
     mount = tmp_path / "mount"
     for version, key in (("..v1", "first-key"), ("..v2", "second-key")):
@@ -72,7 +72,9 @@ def test_a_link_that_is_swapped(tmp_path: Path) -> None:
         wait_for(gateway, upstream, "second-key")
 
 
-@pytest.mark.report("operations", "A secret's new file that is empty or broken keeps the old one in use, and is told")
+@pytest.mark.report(
+    "operations", "If a secret file becomes empty or invalid, the old secret stays in use and the log has an error"
+)
 @pytest.mark.parametrize("broken", [b"", b"\n", b"\xff\xfe\x00", b"two\nlines", b"x" * 70_000, None])
 def test_a_broken_file(tmp_path: Path, broken: bytes | None, log: LogCapture) -> None:
     secret = tmp_path / "secret"
@@ -95,7 +97,7 @@ def test_a_broken_file(tmp_path: Path, broken: bytes | None, log: LogCapture) ->
         wait_for(gateway, upstream, "second-key")
 
 
-@pytest.mark.report("operations", "A pipe in place of a secret's file does not hold up the reloading")
+@pytest.mark.report("operations", "A pipe in place of a secret file does not block a reload")
 def test_a_pipe(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("first-key")
@@ -109,7 +111,7 @@ def test_a_pipe(tmp_path: Path) -> None:
         wait_for(gateway, upstream, "second-key")
 
 
-@pytest.mark.report("operations", "A secret's file that comes after the YAML which names it is seen")
+@pytest.mark.report("operations", "A secret file that is created after the YAML that names it is loaded")
 def test_a_file_that_comes_later(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("first-key")
     with serving(tmp_path, "${file:secret}") as (gateway, upstream):

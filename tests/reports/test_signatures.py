@@ -69,7 +69,7 @@ def calls_of(body: bytes, *, stream: bool) -> list[dict[str, Any]]:
     return [{key: value for key, value in each.items() if key != "index"} for each in joined.values()]
 
 
-@pytest.mark.report("contents", "A call that Gemini signed brings its signature through OpenAI's API and takes it back")
+@pytest.mark.report("contents", "The signature of a Gemini call survives a round trip through OpenAI's API")
 def test_signed_calls_over_openai(tmp_path: Path) -> None:
     with house(tmp_path, signed_calls, models=GUARDED.format("g"), more=CHECKS.format("g")) as it:
         for model in ("g", "guarded_g"):
@@ -84,9 +84,7 @@ def test_signed_calls_over_openai(tmp_path: Path) -> None:
     assert [part.get("thoughtSignature") for part in parts] == ["U0lH", None]
 
 
-@pytest.mark.report(
-    "contents", "A call that Gemini signed brings its signature through Anthropic's API and takes it back"
-)
+@pytest.mark.report("contents", "The signature of a Gemini call survives a round trip through Anthropic's API")
 def test_signed_calls_over_anthropic(tmp_path: Path) -> None:
     with house(tmp_path, signed_calls, models=GUARDED.format("g"), more=CHECKS.format("g")) as it:
         for model in ("g", "guarded_g"):
@@ -107,7 +105,7 @@ def test_signed_calls_over_anthropic(tmp_path: Path) -> None:
         assert "thought_signature" in answer.headers["x-gatehouse-dropped-params"]
 
 
-@pytest.mark.report("contents", "A call without a signature has Google's own mark for that, in the turn under way only")
+@pytest.mark.report("contents", "Unsigned calls to Gemini get Google's placeholder signature in the current turn only")
 def test_lost_signatures(tmp_path: Path) -> None:
     def turn(*ids: str) -> list[dict[str, Any]]:
         calls = [{"id": each, "type": "function", "function": {"name": "f", "arguments": "{}"}} for each in ids]
@@ -139,9 +137,7 @@ def signed_words(request: Request) -> bytes:
     return response(gemini_reply({"text": "so", "thoughtSignature": "V09SRFM="}))
 
 
-@pytest.mark.report(
-    "contents", "Words that Gemini signed bring their signature through both other APIs and take it back"
-)
+@pytest.mark.report("contents", "The signature of Gemini's text survives a round trip through both other APIs")
 @pytest.mark.parametrize("model", ["g", "guarded_g"])
 def test_signed_words(tmp_path: Path, model: str) -> None:
     with house(tmp_path, signed_words, models=GUARDED.format("g"), more=CHECKS.format("g")) as it:
@@ -163,7 +159,9 @@ def test_signed_words(tmp_path: Path, model: str) -> None:
         assert whole == [{"text": "so", "thoughtSignature": "V09SRFM="}]
 
 
-@pytest.mark.report("contents", "Extra content of Google's OpenAI-compatible endpoint passes guardrails and other APIs")
+@pytest.mark.report(
+    "contents", "`extra_content` of Google's OpenAI-compatible endpoint survives guardrails and other APIs"
+)
 def test_extra_content_of_a_compatible_endpoint(tmp_path: Path) -> None:
     content = {"google": {"thought_signature": "U0lH"}, "more": 1}
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": content}
@@ -222,7 +220,9 @@ def thinks(request: Request) -> bytes:
     return anthropic_events(*blocks, (call, []), stop="tool_use")
 
 
-@pytest.mark.report("contents", "Anthropic's signed and sealed thoughts go through the other APIs in order, and back")
+@pytest.mark.report(
+    "contents", "Anthropic's signed and redacted thinking survives a round trip through other APIs, in order"
+)
 @pytest.mark.parametrize("model", ["a", "guarded_a"])
 def test_anthropic_s_thoughts_come_back(tmp_path: Path, model: str) -> None:
     with house(tmp_path, thinks, models=GUARDED.format("a"), more=CHECKS.format("a")) as it:
@@ -253,7 +253,7 @@ def test_anthropic_s_thoughts_come_back(tmp_path: Path, model: str) -> None:
             assert "UzE=" not in json.dumps(it.last)
 
 
-@pytest.mark.report("contents", "Anthropic's blocks of thoughts, words and calls keep their order behind guardrails")
+@pytest.mark.report("contents", "Anthropic's thinking, text and tool call blocks stay in order behind guardrails")
 def test_blocks_keep_their_order(tmp_path: Path) -> None:
     with house(tmp_path, thinks, models=GUARDED.format("a"), more=CHECKS.format("a")) as it:
         assert it.messages("guarded_a").json()["content"] == it.messages("a").json()["content"]
@@ -266,7 +266,7 @@ def test_blocks_keep_their_order(tmp_path: Path) -> None:
         assert signed[0] == signed[1] == ["UzE=", "UzI="]
 
 
-@pytest.mark.report("contents", "Thoughts that end with a masked value come before their signature, streamed too")
+@pytest.mark.report("contents", "Thinking that ends with a masked value arrives before its signature, also in a stream")
 def test_masked_values_before_a_signature(tmp_path: Path) -> None:
     def script(request: Request) -> bytes:
         tag = json.dumps(request.json).partition("<EMAIL_")[2].partition(">")[0]
@@ -288,7 +288,7 @@ def test_masked_values_before_a_signature(tmp_path: Path) -> None:
     assert "jane@doe.example" in "".join(thoughts)
 
 
-@pytest.mark.report("contents", "Between a model and the gateway's own tools signed thoughts go back with the calls")
+@pytest.mark.report("contents", "Signed thinking goes back to the model together with calls of the gateway's own tools")
 def test_own_tools_keep_signatures(tmp_path: Path) -> None:
     def script(request: Request) -> bytes:
         if any("functionResponse" in part for content in request.json["contents"] for part in content["parts"]):

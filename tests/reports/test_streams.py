@@ -62,7 +62,7 @@ def said(*texts: str) -> bytes:
     return events(*pieces, openai_chunk({}, "stop"))
 
 
-@pytest.mark.report("streams", "A server's own word for a good end is a good end in every dialect")
+@pytest.mark.report("streams", "A server's nonstandard finish reason for success is success in every dialect")
 @pytest.mark.parametrize(
     ("word", "stop"),
     [
@@ -84,14 +84,14 @@ def test_words_for_an_end(tmp_path: Path, word: str, stop: str) -> None:
         assert it.chat("o").json()["choices"][0]["finish_reason"] == word
 
 
-@pytest.mark.report("streams", "A server's own word for a good end is a good end in every dialect")
+@pytest.mark.report("streams", "A finish reason of `tool_use` from an OpenAI-compatible server is a tool call")
 def test_a_call_under_anothers_word(tmp_path: Path) -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
     with house(tmp_path, lambda _: response(openai_reply(None, "tool_use", tool_calls=[call]))) as it:
         assert it.messages("o").json()["stop_reason"] == "tool_use"
 
 
-@pytest.mark.report("streams", "A streamed tool call without arguments has the empty object for its arguments")
+@pytest.mark.report("streams", "A streamed tool call without arguments has an empty object as its arguments")
 @pytest.mark.parametrize("pieces", [[], [""]])
 @pytest.mark.parametrize("stream", [True, False])
 def test_calls_without_arguments(tmp_path: Path, pieces: list[str], stream: bool) -> None:
@@ -110,7 +110,7 @@ def test_calls_without_arguments(tmp_path: Path, pieces: list[str], stream: bool
     assert arguments == {0: "{}", 1: "{}"}
 
 
-@pytest.mark.report("streams", "A tool call whose name comes after its beginning has its name in every dialect")
+@pytest.mark.report("streams", "A tool call whose name arrives late has its name in every dialect")
 def test_names_that_come_late(tmp_path: Path) -> None:
     call: dict[str, Any] = {"index": 0, "id": "c1", "type": "function", "function": {"name": "", "arguments": ""}}
     signed = call["extra_content"] = {"google": {"thought_signature": "c2ln"}}
@@ -135,7 +135,7 @@ def test_names_that_come_late(tmp_path: Path) -> None:
     assert parts == [{"functionCall": {"id": "c1", "name": "bash", "args": {"a": 1}}, "thoughtSignature": "c2ln"}]
 
 
-@pytest.mark.report("streams", "Interleaved pieces of parallel tool calls become blocks that begin and end once")
+@pytest.mark.report("streams", "Interleaved deltas of parallel tool calls become blocks that each start and stop once")
 def test_interleaved_calls(tmp_path: Path) -> None:
     def piece(index: int, arguments: str, name: str = "") -> dict[str, Any]:
         begun = {"id": f"c{index}", "type": "function"} if name else {}
@@ -156,7 +156,7 @@ def test_interleaved_calls(tmp_path: Path) -> None:
         ]
 
 
-@pytest.mark.report("streams", "References among the parts of a content leave its words whole")
+@pytest.mark.report("streams", "References between the parts of an answer do not remove any of its text")
 @pytest.mark.parametrize("stream", [True, False])
 def test_content_in_parts(tmp_path: Path, stream: bool) -> None:
     reference = {"type": "reference", "reference_ids": [1, "b"]}
@@ -173,7 +173,7 @@ def test_content_in_parts(tmp_path: Path, stream: bool) -> None:
     assert (blocks(told) if stream else told.json()["content"]) == [{"type": "text", "text": "Paris is."}]
 
 
-@pytest.mark.report("streams", "A stream that gave its stop reason is whole, though its last event is left out")
+@pytest.mark.report("streams", "A stream with a stop reason is complete, even without its last event")
 @pytest.mark.parametrize("left", [b"", b'event: message_stop\ndata: {"type":"mess'])
 def test_streams_without_their_last_event(tmp_path: Path, left: bytes) -> None:
     text = ({"type": "text", "text": ""}, [{"type": "text_delta", "text": "hello"}])
@@ -186,7 +186,7 @@ def test_streams_without_their_last_event(tmp_path: Path, left: bytes) -> None:
         assert payloads(it.messages("a", stream=True))[-1]["type"] == "error"
 
 
-@pytest.mark.report("streams", "An answer under a wrong content type is read as what it is")
+@pytest.mark.report("streams", "An answer with the wrong content type reaches the caller with the right one")
 @pytest.mark.parametrize("kind", ["text/plain; charset=utf-8", "application/json", "text/event-stream"])
 @pytest.mark.parametrize("asked", [True, False])
 @pytest.mark.parametrize("streams", [True, False])
@@ -199,7 +199,7 @@ def test_wrong_content_types(tmp_path: Path, kind: str, asked: bool, streams: bo
         assert it.messages("o").json()["content"] == [{"type": "text", "text": "hello"}]
 
 
-@pytest.mark.report("streams", "An answer under a wrong content type is read as what it is")
+@pytest.mark.report("streams", "A JSON answer that ends like an event stream is read as JSON")
 def test_a_whole_answer_that_ends_as_a_stream(tmp_path: Path) -> None:
     body = json.dumps(openai_reply()).encode() + b"\n\ndata: [DONE]\n\n"
     with house(tmp_path, lambda _: response(body, "text/event-stream")) as it:
@@ -208,7 +208,9 @@ def test_a_whole_answer_that_ends_as_a_stream(tmp_path: Path) -> None:
         assert it.chat("o").status == 502
 
 
-@pytest.mark.report("streams", "A letter that is streamed in two halves is whole, and half a letter ends no stream")
+@pytest.mark.report(
+    "streams", "A character that is split between two deltas arrives intact, and half a character does not end a stream"
+)
 @pytest.mark.parametrize(
     ("pieces", "text"),
     [
@@ -229,7 +231,7 @@ def test_halves_of_letters(tmp_path: Path, pieces: list[str], text: str) -> None
         assert blocks(it.messages("o", stream=True)) == [{"type": "text", "text": text}]
 
 
-@pytest.mark.report("streams", "Ids that are numbers become the strings that clients expect")
+@pytest.mark.report("streams", "Numeric ids become the strings that clients expect")
 def test_ids_that_are_numbers(tmp_path: Path) -> None:
     call = {"id": 7, "type": "function", "function": {"name": "now", "arguments": "{}"}}
     reply = {**openai_reply(None, "tool_calls", tool_calls=[call]), "id": 123}
@@ -239,7 +241,7 @@ def test_ids_that_are_numbers(tmp_path: Path) -> None:
         assert it.messages("o").json()["content"][0]["id"] == "7"
 
 
-@pytest.mark.report("streams", "An error inside an answer of status 200 is an error, whatever its shape")
+@pytest.mark.report("streams", "An error inside a 200 response reaches the caller as an error status, in any shape")
 @pytest.mark.parametrize(
     "error",
     [
@@ -255,7 +257,7 @@ def test_errors_within(tmp_path: Path, error: dict[str, Any], stream: bool) -> N
             assert b"quota exceeded" in answer.body
 
 
-@pytest.mark.report("streams", "What a model thought beside its calls goes back to it over every dialect")
+@pytest.mark.report("streams", "A model's reasoning before its tool calls goes back to it in every dialect")
 def test_thoughts_go_back(tmp_path: Path) -> None:
     script = events(openai_chunk({"reasoning_content": "hm"}), openai_chunk({"content": "x"}), openai_chunk({}, "stop"))
     with house(tmp_path, lambda _: script) as it:

@@ -15,8 +15,8 @@ from openpyxl.comments import Comment  # type: ignore[import-untyped]
 from rag.documents.cell_formats import format_number
 from tests.reports.files import grid, packed, said, sheet
 
-NAMED = "The first row of a table names its columns only where it reads like names; one row alone is text"
-LOOKS = "A sheet's values are read as they look: percentages, currencies, dates, leading noughts"
+NAMED = "The first row of a table is its header only if it reads like names; a single row is text"
+LOOKS = "Cell values are read as the sheet displays them: percentages, currencies, dates, leading zeros"
 
 
 def separated(*rows: list[Any]) -> bytes:
@@ -57,7 +57,10 @@ def test_names_are_taken_only_where_they_are(name: str, rows: list[list[str]], s
     assert (found[1:] if name == "a.xlsx" else found) == says
 
 
-@pytest.mark.report("documents", "A title above a table and a note below it are text, in sheets and in CSV")
+@pytest.mark.report(
+    "documents",
+    "A title above a table and a note below it are text, also between stacked tables, in sheets and CSV files",
+)
 @pytest.mark.parametrize("name", ["a.csv", "a.xlsx"])
 def test_titles_notes_and_tables_one_below_the_other(name: str) -> None:
     rows: list[list[Any]] = [
@@ -72,7 +75,7 @@ def test_titles_notes_and_tables_one_below_the_other(name: str) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.report("documents", "A title above a table and a note below it are text, in sheets and in CSV")
+@pytest.mark.report("documents", "A title of several cells above a table is text, in sheets and CSV files")
 def test_titles_of_several_cells() -> None:
     rows: list[list[Any]] = [
         ["Prices", "as of May"],
@@ -87,7 +90,9 @@ def test_titles_of_several_cells() -> None:
         ]  # fmt: skip
 
 
-@pytest.mark.report("documents", "Tables beside each other in a sheet are two tables, comments and text boxes are read")
+@pytest.mark.report(
+    "documents", "Side-by-side tables in a sheet are separate tables, and comments and text boxes are read"
+)
 def test_tables_beside_each_other_and_comments() -> None:
     rows: list[list[Any]] = [["Item", "Qty", None, "Item", "Qty"], ["Pump", 1, None, "Hose", 3], ["Valve", 2]]
     assert said("a.xlsx", sheet(*rows))[1:] == ["Item: Pump; Qty: 1", "Item: Valve; Qty: 2", "Item: Hose; Qty: 3"]
@@ -105,7 +110,7 @@ def test_tables_beside_each_other_and_comments() -> None:
     assert "Only the red one" in found[2]
 
 
-@pytest.mark.report("documents", "A sheet in the strict form of the standard is read")
+@pytest.mark.report("documents", "A sheet in the strict variant of the Open XML standard is read")
 def test_the_strict_form() -> None:
     with zipfile.ZipFile(io.BytesIO(sheet(["Item", "Qty"], ["quokka", 77]))) as archive:
         files: dict[str, str | bytes] = {
@@ -122,7 +127,7 @@ def test_the_strict_form() -> None:
     assert said("a.xlsx", packed(files)) == ["Sheet", "Item: quokka; Qty: 77"]
 
 
-@pytest.mark.report("documents", "A blank row in the middle of a table does not end its columns' names")
+@pytest.mark.report("documents", "A blank row inside a table does not end the scope of its header")
 def test_a_blank_row_in_a_table() -> None:
     rows: list[list[Any]] = [["Item", "Price", "Left"], ["Pump", 10, 4], [], ["Valve", 20, 3], ["Hose", 30, 2]]
     assert said("a.xlsx", sheet(*rows))[-1] == "Item: Hose; Price: 30; Left: 2"
@@ -131,7 +136,9 @@ def test_a_blank_row_in_a_table() -> None:
     ]
 
 
-@pytest.mark.report("documents", "A merged cell of a sheet stands in each of its rows and columns, a merged title once")
+@pytest.mark.report(
+    "documents", "A merged cell of a sheet applies to each of its rows and columns, and a merged title appears once"
+)
 def test_merged_cells_of_sheets() -> None:
     def merge(*places: str) -> Any:
         return lambda book, page: [page.merge_cells(each) for each in places]
@@ -191,7 +198,7 @@ def test_any_format_gives_a_text(value: float, form: str) -> None:
     assert isinstance(format_number(value, form), str)
 
 
-@pytest.mark.report("documents", "A sheet that says a wrong size of itself is read whole")
+@pytest.mark.report("documents", "A sheet that declares a wrong size is read completely")
 @pytest.mark.parametrize("size", ["A1", "A1:B1", "", "XFD1048576"])
 def test_what_a_sheet_says_of_its_size_is_not_believed(size: str) -> None:
     with zipfile.ZipFile(io.BytesIO(sheet(["Item", "Qty"], ["quokka", 77]))) as archive:
@@ -202,7 +209,7 @@ def test_what_a_sheet_says_of_its_size_is_not_believed(size: str) -> None:
     assert said("a.xlsx", packed(files)) == ["Sheet", "Item: quokka; Qty: 77"]
 
 
-@pytest.mark.report("documents", "A very long cell is read, and the rows after it")
+@pytest.mark.report("documents", "A very long cell is read, and so are the rows after it")
 def test_long_cells() -> None:
     found = said("a.csv", b"id,text\n1," + b"word " * 40_000 + b"\n2,wombat\n")
     assert found[-1] == "id: 2; text: wombat"
@@ -210,6 +217,6 @@ def test_long_cells() -> None:
     assert long in said("a.csv", f"id,answer\n7,{long}\n".encode())[0]
 
 
-@pytest.mark.report("documents", "What Excel writes above a CSV file (`sep=;`) is no row of it")
+@pytest.mark.report("documents", "The line that Excel writes at the top of a CSV file (`sep=;`) is not a row")
 def test_the_line_that_names_the_separator() -> None:
     assert said("a.csv", b"sep=|\r\nItem|Price\r\nPump|7\r\n") == ["Item: Pump; Price: 7"]

@@ -16,7 +16,9 @@ CONTINUE: dict[str, Any] = {"type": "continue", "previous_message_id": "msg_0"}
 RESULT = user([{"type": "tool_result", "tool_use_id": "toolu_1", "content": "20"}])
 
 
-@pytest.mark.report("threads", "What another vendor holds of a conversation is never left out: the request is refused")
+@pytest.mark.report(
+    "threads", "A thread stored at Anthropic is never dropped: a request that needs it is refused for other providers"
+)
 @pytest.mark.parametrize("model", ["o", "g"])
 @pytest.mark.parametrize("thread", [CREATE, CONTINUE])
 @pytest.mark.parametrize("stream", [False, True])
@@ -33,7 +35,7 @@ def test_a_thread_goes_to_no_other_vendor(tmp_path: Path, model: str, thread: di
     assert not asked
 
 
-@pytest.mark.report("threads", "The built-in model takes no thread")
+@pytest.mark.report("threads", "The built-in model refuses threads")
 def test_the_built_in_model_takes_no_thread(tmp_path: Path) -> None:
     yaml = "version: 1\nproviders: {builtin: {kind: extractive}}\nmodels: {quote: {targets: [builtin/extractive]}}\n"
     body = {"model": "quote", "max_tokens": 9, "messages": [user()], "thread": CONTINUE}
@@ -43,7 +45,7 @@ def test_the_built_in_model_takes_no_thread(tmp_path: Path) -> None:
     assert answer.json()["error"]["details"] == {"error_code": "thread_unsupported_request"}
 
 
-@pytest.mark.report("threads", "A thread goes to Anthropic as it is")
+@pytest.mark.report("threads", "A thread reaches Anthropic unchanged")
 def test_a_thread_goes_to_anthropic(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         answer = it.messages("a", thread=CONTINUE)
@@ -61,7 +63,7 @@ def lost(request: Request) -> bytes:
     return response({"type": "error", "error": error, "request_id": "req_1"}, status="404 Not Found")
 
 
-@pytest.mark.report("threads", "Why Anthropic does not continue a thread reaches the caller in its own words")
+@pytest.mark.report("threads", "When Anthropic cannot continue a thread, its own error reaches the caller")
 def test_why_a_thread_does_not_go_on_reaches_the_caller(tmp_path: Path) -> None:
     more = "  two: {targets: [a/claude-x, a/claude-y]}\n"
     with house(tmp_path, lost, more) as it:
@@ -73,7 +75,9 @@ def test_why_a_thread_does_not_go_on_reaches_the_caller(tmp_path: Path) -> None:
     assert asked == 2
 
 
-@pytest.mark.report("threads", "Guardrails and context see whole conversations: a pipeline takes no thread")
+@pytest.mark.report(
+    "threads", "A pipeline refuses threads, because guardrails and context need the complete conversation"
+)
 @pytest.mark.parametrize("thread", [CREATE, CONTINUE])
 def test_a_pipeline_takes_no_thread(tmp_path: Path, thread: dict[str, Any]) -> None:
     models = "  safe: {pipeline: safe}\n"
@@ -86,7 +90,7 @@ def test_a_pipeline_takes_no_thread(tmp_path: Path, thread: dict[str, Any]) -> N
     assert not asked
 
 
-@pytest.mark.report("threads", "Content that Google has cached goes to Google only")
+@pytest.mark.report("threads", "A request with content cached at Google is refused for other providers")
 def test_cached_content_goes_to_no_other_vendor(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         for model in ("o", "a"):
@@ -98,7 +102,7 @@ def test_cached_content_goes_to_no_other_vendor(tmp_path: Path) -> None:
         assert it.last["cachedContent"] == "cachedContents/1"
 
 
-@pytest.mark.report("threads", "A conversation that OpenAI holds goes to no other vendor")
+@pytest.mark.report("threads", "A request with a conversation stored at OpenAI is refused for other providers")
 @pytest.mark.parametrize("field", ["previous_response_id", "conversation"])
 def test_a_conversation_of_openai_goes_to_no_other_vendor(tmp_path: Path, field: str) -> None:
     named: dict[str, Any] = {field: "resp_1"}
@@ -112,7 +116,7 @@ def test_a_conversation_of_openai_goes_to_no_other_vendor(tmp_path: Path, field:
         assert it.last[field] == "resp_1"
 
 
-@pytest.mark.report("threads", "A field that is null asks for nothing, so nothing is lost")
+@pytest.mark.report("threads", "A null field is not reported as dropped")
 def test_a_null_is_no_loss(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         for answer in (
@@ -138,7 +142,7 @@ observe: {log: "off"}
 """
 
 
-@pytest.mark.report("threads", "The tool runner of Anthropic's SDK, which asks for a thread, runs against every vendor")
+@pytest.mark.report("threads", "The tool runner of Anthropic's SDK, which sends a thread, works with every provider")
 @pytest.mark.parametrize("model", ["openai", "anthropic", "gemini"])
 def test_the_tool_runner_of_the_sdk(tmp_path: Path, model: str) -> None:
     called: list[str] = []

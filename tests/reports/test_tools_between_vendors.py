@@ -58,7 +58,9 @@ def claude_pairs(it: House) -> list[tuple[str, str]]:
     return [(calls[each], results[each]) for each in calls]
 
 
-@pytest.mark.report("tools", "Ids of another vendor's calls fit the next one, in the call and in its result alike")
+@pytest.mark.report(
+    "tools", "Tool call ids from other providers are rewritten for Anthropic, alike in calls and results"
+)
 @pytest.mark.parametrize(
     "ids",
     [
@@ -83,7 +85,7 @@ def test_ids_fit_anthropic(tmp_path: Path, ids: tuple[str, ...]) -> None:
 
 
 @pytest.mark.report(
-    "tools", "Ids that another vendor has given through this gateway do not make the caller's own refuse"
+    "tools", "Ids that the gateway passes on from another provider do not make the caller's own provider refuse"
 )
 def test_ids_of_another_vendor_in_the_callers_own_dialect(tmp_path: Path) -> None:
     turns = [
@@ -99,7 +101,7 @@ def test_ids_of_another_vendor_in_the_callers_own_dialect(tmp_path: Path) -> Non
         assert it.last["messages"][3:] == turns[3:]
 
 
-@pytest.mark.report("tools", "OpenAI gets ids of at most 40 letters, and Mistral ids of nine letters and digits")
+@pytest.mark.report("tools", "OpenAI gets ids of at most 40 characters, and Mistral ids of nine letters and digits")
 def test_ids_fit_openai_and_mistral(tmp_path: Path) -> None:
     providers = '  m: {kind: openai, base_url: "URL/v1", api_key: k, tool_ids: nine_letters}\n'
     providers += '  z: {kind: azure, endpoint: "URL", api_version: "2024-10-21", api_key: k}'
@@ -134,7 +136,7 @@ def test_ids_fit_openai_and_mistral(tmp_path: Path) -> None:
         assert ids(it) == [long_id] * 2
 
 
-@pytest.mark.report("tools", "Gemini gets each id once, and its results with the names of their calls")
+@pytest.mark.report("tools", "Gemini gets each id once, and each result with the name of its call")
 def test_ids_fit_gemini(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         it.chat("g", [user(), *openai_turn("same", "same"), user("go on"), *openai_turn("same")])
@@ -183,7 +185,9 @@ def call_last_tool(request: Request) -> bytes:
     )
 
 
-@pytest.mark.report("tools", "Names of tools that the next vendor refuses fit it, and come back in its calls")
+@pytest.mark.report(
+    "tools", "Tool names that the next provider refuses are rewritten, and its calls have the original names"
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_names_fit_and_come_back(tmp_path: Path, name: str) -> None:
     others = [each for each in NAMES if each != name]
@@ -216,7 +220,7 @@ def check_names(it: House, model: str, name: str, answer: bytes) -> None:
     assert sent[-1] == name or f'"{sent[-1]}"'.encode() not in answer
 
 
-@pytest.mark.report("tools", "A name that was made to fit is the same in tools, the choice, earlier calls and results")
+@pytest.mark.report("tools", "A rewritten tool name is the same in tools, the tool choice, earlier calls and results")
 def test_names_are_the_same_everywhere(tmp_path: Path) -> None:
     turns = [
         user(),
@@ -246,7 +250,7 @@ def test_names_are_the_same_everywhere(tmp_path: Path) -> None:
     assert "x-gatehouse-dropped-params" not in unchanged.headers
 
 
-@pytest.mark.report("tools", "A name that was made to fit comes back behind guardrails and out of the cache too")
+@pytest.mark.report("tools", "Rewritten tool names are restored behind guardrails and in cached answers")
 def test_names_come_back_behind_guards_and_from_caches(tmp_path: Path) -> None:
     more = """caches:
   answers: {}
@@ -266,7 +270,7 @@ pipelines:
 
 
 @pytest.mark.report(
-    "tools", "An answer that calls a tool ends as one that calls, whatever its provider says of the end"
+    "tools", "An answer with a tool call has the finish reason of a tool call, whatever its provider reports"
 )
 def test_the_end_beside_a_call(tmp_path: Path) -> None:
     def script(request: Request) -> bytes:
@@ -283,7 +287,7 @@ def test_the_end_beside_a_call(tmp_path: Path) -> None:
 
 
 @pytest.mark.report(
-    "tools", "Turns with calls reach Anthropic with their tools declared, though none is offered any more"
+    "tools", "Turns with calls reach Anthropic with their tools declared, even if the request offers none"
 )
 def test_calls_of_tools_that_are_offered_no_more(tmp_path: Path) -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -304,7 +308,7 @@ def test_calls_of_tools_that_are_offered_no_more(tmp_path: Path) -> None:
         assert it.last.keys().isdisjoint({"tools", "tool_choice"})
 
 
-@pytest.mark.report("tools", "Mistral's word for a forced call is understood for every vendor")
+@pytest.mark.report("tools", "Mistral's tool choice `any` forces a call at every provider")
 def test_any_tool(tmp_path: Path) -> None:
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
     with house(tmp_path) as it:

@@ -26,7 +26,7 @@ def claude_texts(it: House) -> list[str]:
     return found
 
 
-@pytest.mark.report("turns", "A request with nothing but a system prompt is answered by every vendor")
+@pytest.mark.report("turns", "A request with only a system prompt is valid for every provider")
 def test_only_a_system_prompt(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         for role in ("system", "developer"):
@@ -43,7 +43,7 @@ def test_only_a_system_prompt(tmp_path: Path) -> None:
         assert it.last["messages"] == [{"role": "user", "content": "Say hi"}]
 
 
-@pytest.mark.report("turns", "Texts of nothing but white space do not reach Anthropic, which refuses them")
+@pytest.mark.report("turns", "Whitespace-only texts are not sent to Anthropic, which refuses them")
 def test_blank_texts(tmp_path: Path) -> None:
     turns: list[Any] = [
         {"role": "system", "content": "  "},
@@ -64,7 +64,7 @@ def test_blank_texts(tmp_path: Path) -> None:
         assert claude_texts(it) == ["hi", "so?"]
 
 
-@pytest.mark.report("turns", "Texts without a letter do not reach Gemini, and a turn without content not OpenAI")
+@pytest.mark.report("turns", "Empty texts are not sent to Gemini, and turns without content are not sent to OpenAI")
 def test_empty_turns(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         it.chat("g", [user(), {"role": "assistant", "content": ""}, user([{"type": "text", "text": ""}]), user("so?")])
@@ -75,9 +75,7 @@ def test_empty_turns(tmp_path: Path) -> None:
         assert it.last["messages"] == [user("so?")]
 
 
-@pytest.mark.report(
-    "turns", "A request in which nothing is left to say is an error that says so, and none at the vendor"
-)
+@pytest.mark.report("turns", "A request with no content left is an error that says so, and does not reach a provider")
 def test_nothing_to_say(tmp_path: Path) -> None:
     with house(tmp_path) as it:
         answers = [it.chat("a", [user(" "), {"role": "system", "content": "\n"}]), it.chat("g", [user("")])]
@@ -88,7 +86,7 @@ def test_nothing_to_say(tmp_path: Path) -> None:
 
 
 @pytest.mark.report(
-    "turns", "A conversation that the assistant begins gets a turn of the user's before it, with a loss"
+    "turns", "A conversation that starts with the assistant gets a user turn first, and the change is reported"
 )
 def test_the_assistant_begins(tmp_path: Path) -> None:
     turns = [{"role": "assistant", "content": "How can I help?"}, user()]
@@ -105,7 +103,7 @@ def test_the_assistant_begins(tmp_path: Path) -> None:
 
 
 @pytest.mark.report(
-    "turns", "Blanks at the end of the assistant's last words are cut for Anthropic, which refuses them"
+    "turns", "Whitespace at the end of a final assistant turn is removed for Anthropic, which refuses it"
 )
 def test_blanks_at_the_end(tmp_path: Path) -> None:
     with house(tmp_path) as it:
@@ -118,7 +116,7 @@ def test_blanks_at_the_end(tmp_path: Path) -> None:
         assert it.last["messages"][-1]["content"] == "Well, \n"
 
 
-@pytest.mark.report("turns", "Turns of one role in a row are one turn for the vendors who want them to alternate")
+@pytest.mark.report("turns", "Consecutive turns of one role are merged for providers that require alternating roles")
 def test_turns_of_one_role(tmp_path: Path) -> None:
     turns = [user("a"), user("b"), {"role": "assistant", "content": "c"}, {"role": "assistant", "content": "d"}, user()]
     with house(tmp_path) as it:

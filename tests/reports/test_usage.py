@@ -44,7 +44,7 @@ def last_usage(answer: Answer) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.report("usage", "What a prompt had in the provider's cache is read in every server's own words")
+@pytest.mark.report("usage", "Cached prompt tokens are read from every server's own usage fields")
 @pytest.mark.parametrize(
     ("words", "read", "written", "cost"),
     [
@@ -65,7 +65,7 @@ def test_kept_prompts(tmp_path: Path, words: dict[str, Any], read: int, written:
     assert answer.headers["x-gatehouse-cost-usd"] == cost
 
 
-@pytest.mark.report("usage", "Usage inside the last choice of a stream counts as usage beside it does")
+@pytest.mark.report("usage", "Usage inside the last choice of a stream is counted")
 def test_usage_within_a_choice(tmp_path: Path) -> None:
     end = openai_chunk({}, "stop")
     end["choices"][0]["usage"] = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
@@ -75,7 +75,7 @@ def test_usage_within_a_choice(tmp_path: Path) -> None:
     assert (told["input_tokens"], told["output_tokens"], told["cost_usd"]) == (100, 10, "0.0002")
 
 
-@pytest.mark.report("usage", "The tokens of Anthropic's compaction, which its other counts leave out, are counted")
+@pytest.mark.report("usage", "The tokens of Anthropic's compaction, which its other counts omit, are counted")
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_usage_of_compaction(tmp_path: Path, stream: bool) -> None:
     usage = {
@@ -106,7 +106,7 @@ def test_usage_of_compaction(tmp_path: Path, stream: bool) -> None:
     assert told["prompt_tokens_details"]["cached_tokens"] == 200
 
 
-@pytest.mark.report("usage", "Counts that Groq gives beside a stream's last choice are counted")
+@pytest.mark.report("usage", "Groq's usage beside the last choice of a stream is counted")
 def test_usage_of_groq(tmp_path: Path) -> None:
     usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
     end = openai_chunk({}, "stop", x_groq={"id": "req_1", "usage": usage})
@@ -116,7 +116,7 @@ def test_usage_of_groq(tmp_path: Path) -> None:
     assert (told["input_tokens"], told["output_tokens"], told["cost_usd"]) == (100, 10, "0.0002")
 
 
-@pytest.mark.report("usage", "Thoughts that only the total counts are part of the answer's tokens and of its price")
+@pytest.mark.report("usage", "Reasoning tokens that appear only in the total are counted and priced as output")
 def test_thoughts_that_only_the_total_counts(tmp_path: Path) -> None:
     usage = {"prompt_tokens": 20, "completion_tokens": 424, "total_tokens": 1016}
     with house(tmp_path, lambda _: said(usage), more=PRICES) as it:
@@ -125,7 +125,7 @@ def test_thoughts_that_only_the_total_counts(tmp_path: Path) -> None:
     assert answer.headers["x-gatehouse-cost-usd"] == "0.00998"
 
 
-@pytest.mark.report("usage", "Thoughts that only the total counts are part of the answer's tokens and of its price")
+@pytest.mark.report("usage", "Cached prompt tokens that only the total includes are not counted as output")
 def test_a_total_that_counts_what_was_kept(tmp_path: Path) -> None:
     usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 1010, "cache_read_input_tokens": 900}
     with house(tmp_path, lambda _: said(usage), more=PRICES) as it:
@@ -133,7 +133,7 @@ def test_a_total_that_counts_what_was_kept(tmp_path: Path) -> None:
     assert (told["input_tokens"], told["cache_read_input_tokens"], told["output_tokens"]) == (100, 900, 10)
 
 
-@pytest.mark.report("usage", "A count of zero at a stream's end does not undo what was counted at its beginning")
+@pytest.mark.report("usage", "A zero count at the end of a stream does not overwrite the count from its start")
 @pytest.mark.parametrize("model", ["o", "a", "g"])
 def test_zeros_at_the_end(tmp_path: Path, model: str) -> None:
     first = {"input_tokens": 100, "cache_read_input_tokens": 900, "output_tokens": 1}
@@ -182,7 +182,9 @@ def paid(it: House, usage: dict[str, Any] | None) -> float:
     return float(it.chat("o", [{"role": "user", "content": "why " * 500}]).headers["x-gatehouse-cost-usd"])
 
 
-@pytest.mark.report("usage", "An answer whose provider counts zeros is priced as one whose provider counts nothing")
+@pytest.mark.report(
+    "usage", "An answer whose provider reports zero tokens is priced by an estimate, as if it reported none"
+)
 def test_zeros_are_no_count(tmp_path: Path) -> None:
     with house(tmp_path, more=PRICES) as it:
         unsaid = paid(it, None)
@@ -193,7 +195,7 @@ def test_zeros_are_no_count(tmp_path: Path) -> None:
         assert paid(it, {"prompt_tokens": 1000, "completion_tokens": 1, "total_tokens": 1001}) == 0.00101
 
 
-@pytest.mark.report("usage", "Gemini's thoughts are part of the answer's tokens in every dialect")
+@pytest.mark.report("usage", "Gemini's reasoning tokens count as output tokens in every dialect")
 @pytest.mark.parametrize("counted", [{"thoughtsTokenCount": 60}, {}])
 def test_an_answer_of_thoughts_alone(tmp_path: Path, counted: dict[str, int]) -> None:
     def script(_: Request) -> bytes:
@@ -205,7 +207,7 @@ def test_an_answer_of_thoughts_alone(tmp_path: Path, counted: dict[str, int]) ->
     assert (told["prompt_tokens"], told["completion_tokens"], told["total_tokens"]) == (21, 60, 81)
 
 
-@pytest.mark.report("usage", "What was kept of a prompt is told in each dialect's own way, and never counted twice")
+@pytest.mark.report("usage", "Cached prompt tokens appear in each dialect's own way and are never counted twice")
 def test_kept_prompts_across_dialects(tmp_path: Path) -> None:
     def script(request: Request) -> bytes:
         if "generateContent" in request.path:

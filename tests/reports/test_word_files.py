@@ -6,7 +6,7 @@ import pytest
 
 from tests.reports.files import paragraph, run, said, word
 
-SEEN = "Of a Word file is read what its page shows: content controls, text boxes, notes, inserted text; once each"
+SEEN = "A Word file is read as its page shows it: content controls, text boxes, notes, inserted text; each once"
 _BOX = (
     "<mc:AlternateContent><mc:Choice Requires='wps'><w:drawing><wp:anchor><a:graphic><wps:txbx><w:txbxContent>{0}"
     "</w:txbxContent></wps:txbx></a:graphic></wp:anchor></w:drawing></mc:Choice><mc:Fallback><w:pict><v:textbox>"
@@ -80,7 +80,7 @@ def test_diagrams_and_charts_are_read_by_their_words() -> None:
     assert said("a.docx", word(body, chart=inner)) == ["Sales", "Chart: By region; North; 7"]
 
 
-@pytest.mark.report("documents", "Numbered lists and headings of a Word file keep their numbers")
+@pytest.mark.report("documents", "Numbered lists and headings of a Word file include their numbers")
 def test_lists_keep_their_numbers() -> None:
     levels = _LEVEL.format(0, "decimal", "%1.") + _LEVEL.format(1, "lowerLetter", "%1.%2)")
     numbering = (
@@ -104,7 +104,7 @@ def table(*rows: str) -> str:
     return f"<w:tbl><w:tblGrid/>{''.join(f'<w:tr>{row}</w:tr>' for row in rows)}</w:tbl>"
 
 
-@pytest.mark.report("documents", "Cells of a Word table that are merged or nested are read with their rows")
+@pytest.mark.report("documents", "Merged and nested cells of a Word table are read with their rows")
 def test_merged_deleted_and_nested_cells() -> None:
     span = '<w:gridSpan w:val="2"/>'
     assert said("a.docx", word(table(
@@ -122,7 +122,7 @@ def test_merged_deleted_and_nested_cells() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.report("documents", "Templates and files with macros are read as other Word files are")
+@pytest.mark.report("documents", "Word templates and files with macros are read like other Word files")
 @pytest.mark.parametrize("name", ["a.docm", "a.dotx", "a.dotm", "A.DOCX"])
 def test_every_kind_of_word_file(name: str) -> None:
     assert said(name, word(paragraph("Pump"))) == ["Pump"]

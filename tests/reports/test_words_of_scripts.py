@@ -16,8 +16,8 @@ from rag.text_index import TextIndex
 from rag.words import indexed_words
 from tests.reports.files import said
 
-FOUND = "A text in a script without spaces is found by its words, and its chunks stay within their bound"
-FORMS = "A question finds a text whatever form its letters have: composed, full-width, ligatures, soft hyphens"
+FOUND = "Text in a script without spaces is found by its words, and its chunks stay within their size limit"
+FORMS = "A query matches text in any Unicode form: composed, full-width, ligatures, soft hyphens"
 # About a pump's warranty and a fridge's temperature, and a question of two words on the first.
 TEXTS = {
     "Chinese": ("水泵的保修期为两年。", "冰箱的温度是四度。", "水泵保修"),
@@ -94,7 +94,7 @@ def test_texts_are_kept_composed_and_without_what_nobody_sees() -> None:
         assert said(name, "cafe\u0301 o\ufb03ce ware\u00adhouse".encode()) == ["café office warehouse"]
 
 
-@pytest.mark.report("documents", "Words that a hyphen cuts at the end of a line are whole again")
+@pytest.mark.report("documents", "A word with a hyphen at the end of a line is joined when a text file is read")
 def test_words_cut_at_the_end_of_a_line() -> None:
     text = "The warran-\nty is well-\nknown, a well-known one.\nfour-\nteen\nx-\ny Smith-\nJones"
     assert read("a.txt", text.encode())[0].split("\n") == [

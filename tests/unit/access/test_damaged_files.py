@@ -25,10 +25,14 @@ from tests.unit.access.test_journal import AT_MS, ROOT, Flaky, full_disk, journa
 from tests.unit.access.test_reports import entry
 from tests.unit.access.test_reservations import KILLED, reserved
 
-DAMAGED = pytest.mark.guarantee("money", "A damaged line or file among the journals keeps no other from the ledger")
-REMOVED = pytest.mark.guarantee("money", "A journal that is removed while it is used goes on in a new file")
-BOUNDED = pytest.mark.guarantee("money", "What is held in memory while nothing takes rows is bounded")
-COUNTING = pytest.mark.guarantee("money", "Workers whose counters' file was removed spend nothing until a restart")
+DAMAGED = pytest.mark.guarantee(
+    "money", "A damaged line or file among the journals does not keep any other row from the ledger"
+)
+REMOVED = pytest.mark.guarantee(
+    "money", "If a journal is deleted while in use, the gateway continues in a new file without losing rows"
+)
+BOUNDED = pytest.mark.guarantee("money", "Rows that neither disk nor database accepts use a bounded amount of memory")
+COUNTING = pytest.mark.guarantee("money", "If the workers' counter file is deleted, they spend nothing until a restart")
 NUMBERS = ("at_ms", "status", "input", "output", "cache_read", "cache_write", "reasoning", "cost", "duration_ms")
 
 

@@ -27,7 +27,9 @@ from tests.unit.access.test_journal import AT_MS, full_disk, journals, kept
 from tests.unit.access.test_reports import entry
 from tests.unit.access.test_reservations import reserved
 
-KEPT = pytest.mark.guarantee("money", "A line of a journal that can't be read is kept aside as it is, never skipped")
+KEPT = pytest.mark.guarantee(
+    "money", "A journal line that cannot be read is stored unchanged in a separate file, never skipped"
+)
 AFEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 encode = msgspec.json.encode
 

@@ -47,7 +47,7 @@ from tests.services import RedisServer
 from tests.unit.access.test_reports import entry
 
 RELEASED = sorted(path for path in FOLDER.iterdir() if (path / "expected.json").exists())
-READ = pytest.mark.guarantee("money", "What a released version has kept in journals and databases, later ones read")
+READ = pytest.mark.guarantee("money", "Later versions read the journals and databases of every released version")
 
 
 @pytest.fixture(scope="module", params=RELEASED, ids=lambda path: path.name)

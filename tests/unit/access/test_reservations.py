@@ -40,9 +40,11 @@ from tests.unit.access.test_reports import entry
 pytestmark = pytest.mark.slow
 
 KILLED = pytest.mark.guarantee(
-    "money", "What a request had reserved when its process was killed counts as spent, and has a row of outcome unknown"
+    "money", "A reservation whose process was killed counts as spent and has one ledger row with outcome unknown"
 )
-BOUNDED = pytest.mark.guarantee("money", "The ledger's journal does not grow with what is in the database")
+BOUNDED = pytest.mark.guarantee(
+    "money", "The ledger's journal does not grow with rows that are already in the database"
+)
 AT_MS = 1_790_000_000_000
 BUDGET = ScopedRule("app", "bot", LimitRule("spend", 10 * NANO, "10 USD per day", calendar="day", strict=True))
 REQUEST = ChatRequest(dialect="openai", model="m", messages=(Message("user", (Text("Hello"),)),), max_tokens=50)

@@ -22,7 +22,7 @@ from contract.unsettled import Unsettled
 from gateway.assembly.configuration import load
 
 ONE_TIER = pytest.mark.guarantee(
-    "money", "An answer costs what its service tier costs, and is unpriced without a price"
+    "money", "An answer costs the price of its service tier, and is unpriced if that tier has no price"
 )
 OWN = Rates(Decimal(10), Decimal(20), service_tiers={"flex": Rates(Decimal(5), Decimal(10))})
 USAGE = Usage(input=1_000_000, output=100_000)

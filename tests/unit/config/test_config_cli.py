@@ -101,7 +101,7 @@ def test_light_commands_import_no_server(gatehouse: Gatehouse, tmp_path: Path) -
     assert done.stdout == "False []\n"
 
 
-@pytest.mark.report("config", "A misspelt GATEHOUSE_ variable, command or option is told with what was probably meant")
+@pytest.mark.report("config", "A misspelled GATEHOUSE_ variable, command or option gets a suggestion")
 def test_misspelt_names_are_told(gatehouse: Gatehouse, tmp_path: Path) -> None:
     odd = {"GATEHOUSE_VENVV": "x", "GATEHOUSE_CONFG": "y", "GATEHOUSE_PEPPER": "z", "GATEHOUSE_WORKER": "0"}
     done = gatehouse("check", environ=odd)

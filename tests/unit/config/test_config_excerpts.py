@@ -50,7 +50,7 @@ def excerpts(folder: Path, text: str) -> str:
     return raised.value.render()
 
 
-@pytest.mark.report("config", "Lines that an error shows have nothing blacked out that is no secret")
+@pytest.mark.report("config", "The configuration lines that an error shows have only secrets redacted")
 @pytest.mark.parametrize("text", HARMLESS)
 def test_harmless_words_are_shown(tmp_path: Path, text: str) -> None:
     shown = excerpts(tmp_path, text)

@@ -7,7 +7,7 @@ import pytest
 from tests.configs import refusal
 
 
-@pytest.mark.report("config", "Durations, sizes, rates and budgets in other words are told with the right ones")
+@pytest.mark.report("config", "A duration, size, rate or budget in another notation is refused with a suggestion")
 @pytest.mark.parametrize(
     ("text", "meant"),
     [

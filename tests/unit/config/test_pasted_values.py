@@ -12,7 +12,7 @@ from gateway.assembly.configuration import load
 FILE = "version: 1\nproviders: {o: {kind: openai, %s}}\nmodels: {o: {targets: [o/m]}}\n"
 
 
-@pytest.mark.report("config", "A pasted value that can't be meant is refused with its cure")
+@pytest.mark.report("config", "A pasted value that cannot be right is refused with a fix")
 @pytest.mark.parametrize(
     ("field", "cure"),
     [

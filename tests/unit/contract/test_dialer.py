@@ -20,7 +20,7 @@ from tests.reports.vendors import response
 
 PUBLIC = "93.184.216.34"
 PLAIN = [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", b"ok"]
-PLACE = "A connection is made to the address that was checked, and to no private one that is not allowed"
+PLACE = "A connection goes to the address that was checked, and never to a private one that is not allowed"
 
 
 class Network(httpcore.AsyncMockBackend):

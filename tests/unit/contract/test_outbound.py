@@ -20,7 +20,7 @@ from rag import web
 from rag.documents.reading import UnreadableFile
 from rag.tools.fetch import FetchFailed, fetch
 
-DEADLINE = "A server that drips its answer is let go of at the total deadline"
+DEADLINE = "A server that sends its response too slowly is disconnected at the total deadline"
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
 
 

@@ -11,7 +11,7 @@ from contract.errors import TooManyRequests
 from contract.work import WorkPool
 
 
-@pytest.mark.guarantee("fairness", "Callers of the same pool of threads take turns")
+@pytest.mark.guarantee("fairness", "Callers that share a thread pool take turns")
 def test_callers_take_turns() -> None:
     async def run() -> None:
         pool, gate, order = WorkPool("test"), threading.Event(), list[str]()

@@ -9,7 +9,7 @@ from contract.errors import IncompleteReply, MalformedReply, ServerFault
 from gateway.dialects.buffered_body import find_text
 from gateway.dialects.endings import Endings, finish_of
 
-WHOLE = pytest.mark.guarantee("truth", "An answer whose end is broken never ends cleanly.")
+WHOLE = pytest.mark.guarantee("truth", "An answer with a broken end is an error, never a clean end")
 
 
 def ended(finish: FinishReason, arguments: str | None = None) -> Delta:
@@ -44,7 +44,7 @@ def test_unknown_reasons_are_read_by_their_words() -> None:
     assert [finish_of(word, known) for word in said] == ["stop", "error", "error", "malformed", "malformed", "other"]
 
 
-@pytest.mark.guarantee("money", "What came of a whole answer that broke off is priced.")
+@pytest.mark.guarantee("money", "The text of a truncated buffered answer is counted for its price")
 def test_words_are_found_in_half_a_body() -> None:
     assert find_text(b'{"choices":[{"message":{"content":"Gr\\u00fc\\u00dfe an') == "Grüße an"
     assert find_text(b"<html>Sign in</html>") == ""

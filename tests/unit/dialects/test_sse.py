@@ -72,7 +72,7 @@ def test_an_event_without_end_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
                 parser.feed(piece)
 
 
-@pytest.mark.guarantee("limits", "One event of a provider's stream is read in linear time, however it is split.")
+@pytest.mark.guarantee("limits", "One event of a provider's stream is parsed in linear time, however it is split")
 def test_a_large_event_in_pieces_is_joined_once() -> None:
     parser = SseParser()
     data = b"data: " + b"y" * 4_000_000 + b"\n\n"

@@ -22,7 +22,9 @@ from gateway.dialects.gemini_generate.tokens import read_count_tokens as read_ge
 from gateway.dialects.openai_chat import OpenAIChat
 from gateway.dialects.openai_chat.embeddings import OpenAIEmbeddings
 
-guarded = pytest.mark.guarantee("parsing", "A request with too many pieces or too deep is refused by the field's name")
+guarded = pytest.mark.guarantee(
+    "parsing", "A request with too many items or too deep nesting is refused, and the error names the field"
+)
 
 CALL = InboundCall("quick")
 

@@ -16,7 +16,7 @@ from guardrails.injection import InjectionClassifier
 from guardrails.linear import load_classifier
 from guardrails.untrusted_content import REMOVED
 
-SENTENCE_ONLY = "A document with one sentence that attacks loses that sentence and keeps all others"
+SENTENCE_ONLY = "Only sentences with a prompt injection are removed from a document; all others stay"
 KEPT = [
     "Hello team, the printer on the 2nd floor is back.",
     "Its toner costs 49 euros and lasts for 3,000 pages.",

@@ -28,10 +28,10 @@ from guardrails.formats.formats import (
 from guardrails.judges.format import FormatJudge
 from guardrails.judges.guard import Judgement
 
-CUT = "An answer that was cut off is of no form, even where its beginning parses"
-VALUES_STAY = "A repair of JSON changes punctuation, quotes and fences only; all else is asked again"
-PROSE = "Prose is no SQL, no Python and no YAML"
-DEEP = "An answer nested 100,000 deep is malformed, and breaks nothing"
+CUT = "A truncated answer fails every format check, even if its beginning parses"
+VALUES_STAY = "JSON repair changes only punctuation, quotes and code fences, never a value"
+PROSE = "Prose is not valid SQL, Python or YAML"
+DEEP = "An answer that is nested 100,000 levels deep or refers to itself is malformed and causes no crash"
 _HALF = re.compile("[\ud800-\udfff]")
 _PIECES = ["{", "}", "[", "]", ",", ":", '"', "'", "a", "b", "1", "-2", "5 000", "true", "None", "EUR", " ", "\n",
            '"c"', "_id", "0.5", "...", '{"a": 1}', "[1, 2]", "```", '"d": 1', ", ", "it's"]  # fmt: skip

@@ -21,7 +21,7 @@ from guardrails.span import Span
 
 pytestmark = pytest.mark.slow
 
-GROWTH = "A guardrail's search takes time by a text's length, not by its square"
+GROWTH = "A guardrail's search time does not grow with the square of the text's length"
 UNITS = [
     "api_key", "pass", "secret_", "password: ", "token=", "a1b2c3d4e5f6g7h8i9", "a1b2c3d4e5f6g7h8=a1b2 ", "a-", "a:",
     "=", "%41", "a%41", "%", "a://", "a://a:", "a@a.a", "a@", "@", ".", "...x", "!", "a. ", ". ", ".\"", "0049 30 ",

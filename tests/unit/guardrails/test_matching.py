@@ -14,7 +14,7 @@ from guardrails.formats.formats import JsonFormat, PatternFormat
 from guardrails.matching import Matcher, TooSlow, is_quick
 from guardrails.personal.search import PersonalSearch
 
-BOUNDED = "A pattern of the config that is slow on some text is ended, and holds nobody else"
+BOUNDED = "A configured pattern that is slow on some text is stopped and blocks no other caller"
 FORMS = [r"[A-Z]+-\d+", r"(?P<value>\d+) EUR", r"a.*b"]
 SLOW = [r"(a+)+b", r"(a|a)*b", r"(a|aa)+b", r"(?:a*)*b", r"(\w+\s?)*!", r"(a{1,50}){1,50}b", r"(.*)*x"]
 

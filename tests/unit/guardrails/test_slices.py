@@ -29,8 +29,8 @@ from guardrails.span import Span
 from guardrails.spans import SpanGuard
 from guardrails.verdict import GuardrailBroken, Policy
 
-FOUND = "A text that is searched in slices gives what the whole would, at the cuts too"
-TOO_LONG = "A text too long for a guardrail is a 413 of its own caller, never an outage of others"
+FOUND = "A search in slices finds what a search in the complete text finds, also at the borders"
+TOO_LONG = "A text too long for a guardrail is a 413 for its own caller and does not block others"
 SIZE, REACH = 600, 300
 KEY = (
     "-----BEGIN PRIVATE KEY-----\n"
@@ -221,7 +221,9 @@ async def _open(guard: PersonalGuard | SpanGuard, text: str) -> None:
     await Chain([guard]).open(_request(text), _exchange("a"))
 
 
-@pytest.mark.guarantee("fairness", "Too much work of one caller's own is a 429 of that caller, not a broken guardrail")
+@pytest.mark.guarantee(
+    "fairness", "Too much concurrent work from one caller is a 429 for that caller, not a guardrail failure"
+)
 def test_too_much_at_once_reaches_the_caller_as_itself() -> None:
     gate = Gate()
     guard = SpanGuard(

@@ -106,7 +106,7 @@ def test_a_search_remembers_no_text() -> None:
     assert "jane" not in str(vars(search))
 
 
-@pytest.mark.guarantee("guardrails", "A guardrail's search takes time by a text's length, not by its square")
+@pytest.mark.guarantee("guardrails", "A guardrail does not search a growing stream again with every token")
 def test_what_goes_on_growing_is_not_searched_anew_with_every_token() -> None:
     searched = 0
 

@@ -179,7 +179,7 @@ BEFORE: list[tuple[str, tuple[Page, ...], str, str]] = [
 ]
 
 
-@pytest.mark.guarantee("truth", "The built-in model answers from the sentence that speaks of the thing asked")
+@pytest.mark.guarantee("truth", "The built-in model quotes the sentence about the subject of the question first")
 @pytest.mark.parametrize(("question", "pages", "first", "then"), BEFORE)
 def test_the_thing_asked_for_comes_first(question: str, pages: tuple[Page, ...], first: str, then: str) -> None:
     for order in (pages, tuple(reversed(pages))):
@@ -188,7 +188,9 @@ def test_the_thing_asked_for_comes_first(question: str, pages: tuple[Page, ...],
         assert then not in text or text.index(first) < text.index(then), text
 
 
-@pytest.mark.guarantee("truth", "The built-in model answers from the sentence that speaks of the thing asked")
+@pytest.mark.guarantee(
+    "truth", "The built-in model quotes the sentence about the subject of the question, not about a similar one"
+)
 @pytest.mark.parametrize(("question", "pages", "says", "not_this"), CASES)
 def test_the_thing_asked_for_decides(question: str, pages: tuple[Page, ...], says: str, not_this: str) -> None:
     for order in (pages, tuple(reversed(pages))):
@@ -197,14 +199,16 @@ def test_the_thing_asked_for_decides(question: str, pages: tuple[Page, ...], say
         assert not_this not in text, text
 
 
-@pytest.mark.guarantee("truth", "The built-in model answers from the sentence that speaks of the thing asked")
+@pytest.mark.guarantee(
+    "truth", "The built-in model quotes a general sentence if the page is about the subject of the question"
+)
 def test_the_general_answer_stays_where_the_thing_is_what_it_is_about() -> None:
     page = ("a300.md", "A300 > Printing, line 7", "It prints 38 pages a minute. The A300 does not print on glass.")
     assert "38 pages" in quoted("How many pages a minute does the A300 print?", page)
     assert "three rents" in quoted("How high is the deposit for a flat?", RENT)
 
 
-@pytest.mark.guarantee("truth", "The built-in model quotes what limits an answer beside it")
+@pytest.mark.guarantee("truth", "The built-in model quotes an answer together with its limits")
 def test_what_limits_an_answer_is_quoted_with_it() -> None:
     page = ("d.md", "Drums, line 1", "Drums have a warranty of one year. However, this ends after 9,000 pages.")
     text = quoted("How long is the warranty on drums?", page)
@@ -223,7 +227,7 @@ def test_what_limits_an_answer_is_quoted_with_it() -> None:
     assert text.index("Only members") < text.find("two weeks") % 10_000
 
 
-@pytest.mark.guarantee("truth", "The rows of a query are quoted whole and in its order")
+@pytest.mark.guarantee("truth", "The built-in model quotes the rows of a query completely and in order")
 def test_rows_are_one_quote_in_their_order() -> None:
     rows = "| region | sales |\n|---|---|\n| north | 9 |\n| south | 7 |\n| west | 5 |\n| east | 1 |"
     text = quoted("What are the sales by region?", ("orders", "SELECT region, sum(sales) FROM orders", rows))

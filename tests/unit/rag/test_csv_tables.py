@@ -17,7 +17,7 @@ from rag.tables.csv_types import column_types
 from rag.tables.engines import EngineRefused, FilesEngine, Rows
 from rag.tables.rows import Column
 
-TRUE = "A table made of a file has the columns, the numbers and the dates that stand in the file"
+TRUE = "A table from a file has the columns, numbers and dates of that file"
 
 
 def _tables(folder: Path, files: dict[str, bytes]) -> tuple[dict[str, list[Column]], dict[str, Rows]]:
@@ -266,7 +266,7 @@ def test_a_large_cell_is_read_and_cut_where_it_is_shown(tmp_path: Path) -> None:
     assert rows["big"].rows[1] == (2, "wombat")
 
 
-@pytest.mark.guarantee("sql", "A query reads no column and no table that its source does not allow")
+@pytest.mark.guarantee("sql", "A file source does not load columns that it does not allow")
 def test_columns_that_may_not_be_read_are_not_even_loaded(tmp_path: Path) -> None:
     path = tmp_path / "orders.csv"
     path.write_text("region,card\nnorth,CANARY-4111\n")

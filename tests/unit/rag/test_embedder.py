@@ -88,7 +88,7 @@ def test_async_embeds_while_the_loop_runs_on(embedder: Embedder) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.guarantee("fairness", "One caller's many texts to embed leave every other caller its turn")
+@pytest.mark.guarantee("fairness", "One caller's many texts to embed do not block other callers")
 def test_between_two_batches_of_one_call_others_have_their_turn() -> None:
     class Gated:
         runs = "gated"

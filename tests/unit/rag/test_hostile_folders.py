@@ -19,8 +19,8 @@ from rag.ingest import store_documents
 from rag.sqlite_store import SqliteStore
 
 MB = 1024 * 1024
-WITHIN = "A folder's documents are the files within it: no link leads out, and what is too large is not loaded"
-LETTERS = "A document's words are found whatever its file's encoding is"
+WITHIN = "A folder source reads only files inside its folder, and does not load a file that is too large"
+LETTERS = "A file's text is read correctly in every supported encoding, even with a broken byte"
 
 
 @pytest.mark.guarantee("files", WITHIN)

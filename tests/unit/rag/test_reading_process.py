@@ -38,7 +38,7 @@ from rag.web import web_items
 
 pytestmark = pytest.mark.slow
 
-OWN = "Documents are read in a process of their own, with limits of time and memory that errors name"
+OWN = "Documents are parsed in a separate process with time and memory limits, and errors name the limit"
 SMALL = Limits(memory_bytes=400 * MB)
 W = "word/document.xml"
 

@@ -26,7 +26,7 @@ from tests.unit.rag.letters import LetterVectors
 
 NOBODY: frozenset[str] = frozenset()
 BOARD = frozenset({"board"})
-HOLDS = "A source's labels hold for each of its documents, however it was added"
+HOLDS = "A source's labels apply to each of its documents, also after the labels change"
 Make = Callable[[Path], Store]
 
 
@@ -49,7 +49,7 @@ def run(body: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-ONE = "A document that can't be read or kept is an error of its own, and ends the reading of no other"
+ONE = "A document that cannot be read or stored is an error of its own and does not stop the others"
 
 
 @pytest.mark.guarantee("files", ONE)
@@ -135,7 +135,7 @@ def test_other_labels_in_the_config_hold_at_once(tmp_path: Path, make: Make) -> 
     run(body)
 
 
-@pytest.mark.guarantee("access", "Documents of a store that was made before have their source's labels from the source")
+@pytest.mark.guarantee("access", "Documents that an earlier version stored get their labels from their source")
 def test_stored_documents_take_their_labels_from_the_source(tmp_path: Path, make: Make) -> None:
     async def body() -> None:
         old = make(tmp_path)
@@ -169,7 +169,9 @@ def test_stored_documents_take_their_labels_from_the_source(tmp_path: Path, make
     run(body)
 
 
-@pytest.mark.guarantee("access", "Who may not see a document may not list, replace or delete it")
+@pytest.mark.guarantee(
+    "access", "A source does not let a caller without a document's labels list, replace or delete it"
+)
 def test_what_somebody_may_not_see_it_does_not_change(tmp_path: Path, make: Make) -> None:
     async def body() -> None:
         made = source(tmp_path, make)
@@ -223,7 +225,7 @@ def test_pages_of_a_list_hold_what_may_be_seen(
     run(body)
 
 
-@pytest.mark.guarantee("files", "A document without words is reported, and what it held before is gone")
+@pytest.mark.guarantee("files", "A document without text is reported, and its earlier content is removed")
 def test_a_document_without_words_is_reported_each_time(tmp_path: Path, make: Make) -> None:
     async def body() -> None:
         made = source(tmp_path, make)
@@ -239,7 +241,7 @@ def test_a_document_without_words_is_reported_each_time(tmp_path: Path, make: Ma
     run(body)
 
 
-@pytest.mark.guarantee("files", "A document is found by its words at once, whatever is being embedded")
+@pytest.mark.guarantee("files", "A document is found by full-text search at once, even while others are embedded")
 def test_found_by_its_words_while_others_are_embedded(tmp_path: Path, make: Make) -> None:
     async def body() -> None:
         vectors = LetterVectors()

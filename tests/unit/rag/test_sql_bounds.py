@@ -29,8 +29,8 @@ from rag.tables.source import MAX_SHOWN, TableSource, write_rows
 
 pytestmark = pytest.mark.slow
 
-STOPS = "A query that does not stop at its deadline is ended, and holds up nobody else"
-BOUNDED = "A query takes no more memory than its bound, and gives no more bytes than a prompt holds"
+STOPS = "A query that exceeds its deadline is stopped and does not block other callers"
+BOUNDED = "A query stays within its memory limit, and its result within the size of a prompt"
 _LONG = "replace(" * 9 + "'aaaaaaaaaa'" + ", 'a', 'aaaaaaaaaa')" * 9
 
 

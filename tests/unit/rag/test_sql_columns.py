@@ -20,7 +20,7 @@ from rag.tables.source import TableSource
 from tests.unit.rag.sql_attacks import ATTACKS, CANARY, FAIR, OPEN, SPECIAL_ATTACKS, open_tables
 
 DIALECTS: tuple[Dialect, ...] = ("sqlite", "postgres", "mysql", "duckdb")
-HIDDEN = "A query reads no column and no table that its source does not allow"
+HIDDEN = "The SQL check and the database each refuse columns and tables that the source does not allow"
 
 
 @pytest.mark.guarantee("sql", HIDDEN)

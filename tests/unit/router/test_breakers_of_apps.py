@@ -38,9 +38,16 @@ from tests.unit.router.scripted import REQUEST, Stage, ends, fails, play, says
 POLICY = BreakerPolicy(failures=4, window_s=30, cooldown_s=5)
 ONE, OTHER, THIRD = HealthScope("one", "quick"), HealthScope("other", "quick"), HealthScope("third", "quick")
 
-alone = pytest.mark.guarantee("breakers", "What one app's requests bring about holds a target back for that app alone")
-returns = pytest.mark.guarantee("breakers", "A target is used again within seconds of its recovery")
-bounded = pytest.mark.guarantee("breakers", "A target that is down is tried at growing pauses, one request at a time")
+alone = pytest.mark.guarantee(
+    "breakers",
+    "Failures that one app's requests cause hold a target back for that app only, until a second app sees them",
+)
+returns = pytest.mark.guarantee(
+    "breakers", "A breaker lets traffic back to a target within seconds of its recovery, however long it was down"
+)
+bounded = pytest.mark.guarantee(
+    "breakers", "A breaker probes a target that is down at growing intervals, one request at a time"
+)
 
 
 def entered(health: TargetHealth, now: float, scope: HealthScope, last_resort: bool = False) -> Permit:

@@ -269,7 +269,7 @@ def test_a_decision_costs_microseconds() -> None:
 
 
 @pytest.mark.report(
-    "routers", "A question that is none of the intents is not routed with certainty without out_of_scope"
+    "routers", "Without out_of_scope, a question that matches no intent is not routed with high confidence"
 )
 @pytest.mark.parametrize("limit", [2000, 20])
 def test_strangers_are_unlikely_without_an_outside(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:

@@ -16,8 +16,10 @@ from gateway.surfaces.connections import Bounds, Connections
 from gateway.surfaces.http import HttpCall
 from gateway.surfaces.protocol import front_protocol
 
-guarded = pytest.mark.guarantee("access", "What comes before a key is known is bounded: URL, headers, trailers, chunks")
-patient = pytest.mark.guarantee("access", "A caller who does not speak or read is left, and takes nobody's place")
+guarded = pytest.mark.guarantee("access", "Input before authentication is limited: URL, headers, trailers, chunks")
+patient = pytest.mark.guarantee(
+    "access", "A connection that stalls while sending or reading is closed and does not block other callers"
+)
 
 HEAD = b"POST /echo HTTP/1.1\r\nhost: x\r\n"
 

@@ -167,7 +167,7 @@ def test_a_delta_changed_on_its_way_is_written_among_raw_ones() -> None:
     assert responses[-1].candidates[0].finish_reason == google.FinishReason.STOP
 
 
-@pytest.mark.guarantee("truth", "An answer whose end is broken never ends cleanly.")
+@pytest.mark.guarantee("truth", "Gemini's dialect holds a finish reason back until the response is complete")
 def test_a_raw_finish_reason_waits_for_the_end_of_the_reply() -> None:
     def raw(number: int, index: int, text: str, finish: FinishReason = "") -> Delta:
         return Delta((ChoiceDelta(index, text, finish=finish),), raw=b"%d" % number)
