@@ -48,6 +48,6 @@ def cut_document(
     text, blocks, notes, why_empty = read_document(name, data, media_type, max_bytes)
     pieces = cut(text, blocks, chunking)
     if len(pieces) > max_chunks:
-        raise UnreadableFile(f"it has {len(pieces):,} chunks, more than {max_chunks:,} (read.chunks): split it")
+        raise UnreadableFile(f"it has {len(pieces):,} chunks, more than {max_chunks:,} (read.max_chunks): split it")
     chunks = tuple(NewChunk(each.text.strip("\n"), each.place, ". ".join(each.headings)) for each in pieces)
     return ChunkedDocument(chunks, notes, why_empty)

@@ -9,6 +9,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,7 @@ providers:
   gemini: {kind: simulated, dialect: gemini, script: echo}
 models:
   quick: {targets: [PROVIDER/some]}
+  strong: {targets: [PROVIDER/some]}
   vectors: {targets: [openai/some]}
 apps: {docs: {keys: [gatehouse-demo]}}
 observe: {log: "off"}
@@ -75,8 +77,10 @@ OUTPUTS = {str(each.above): each.text for each in blocks_of("text") if each.abov
     "documentation", "Every Python example for a provider's SDK runs, with each provider as the target"
 )
 @pytest.mark.parametrize("snippet", RUNNING, ids=str)
-def test_a_snippet_runs(gateway: Gateway, snippet: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_snippet_runs(gateway: Gateway, snippet: Block, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MY_APP_KEY", KEY)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cases.jsonl").write_text('{"text": "Where is my order?"}\n')
     output = printed_by(snippet, gateway)
     assert output.strip()
     assert str(snippet) not in OUTPUTS or output == OUTPUTS[str(snippet)]

@@ -104,7 +104,7 @@ def test_a_running_server_follows(command: Command, yaml: str, tmp_path: Path) -
 WRONG = [
     (("keys", "create", "--app", "none"), "there is no app none"),
     (("keys", "create", "--app", "one", "--model", "none"), "there is no none"),
-    (("keys", "create", "--app", "one", "--expires", "soon"), "write 90d"),
+    (("keys", "create", "--app", "one", "--expires", "soon"), "use 90d"),
     (("keys", "rotate", "none"), "the key does not exist"),
     (("keys", "revoke", "none"), "the key does not exist"),
     (("apps", "add", "x", "--options", "{"), "no JSON"),

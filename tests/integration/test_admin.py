@@ -129,7 +129,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("/v1/keys", {"app": "one", "expires": "yesterday"}, "not a time"),
     ("/v1/keys", {"app": "one", "expires": "2020-01-01"}, "in the past"),
     ("/v1/keys", {"app": "one", "expires": "99999d"}, "ten years"),
-    ("/v1/keys", {"app": "one", "networks": ["here"]}, "no network"),
+    ("/v1/keys", {"app": "one", "networks": ["here"]}, "is not a network"),
     ("/v1/keys", {"app": "one", "surfaces": ["cohere"]}, "cohere"),
     ("/v1/keys", {"app": "one", "admin": True}, "admin"),
     ("/v1/keys", {"app": "one", "name": "a\nb"}, "printable"),

@@ -17,13 +17,16 @@ CONFIG = """version: 1
 providers:
   openai:
     kind: simulated
-    script: {badkey: ["401"], gone: ["404"], limited: [429-after2], cutty: [cut5], long: [context], slow: [hang]}
+    script:
+      {badkey: ["401"], gone: ["404"], limited: [429-after2], busy: ["429"], cutty: [cut5], long: [context],
+       slow: [hang]}
   down: {kind: openai, base_url: "http://127.0.0.1:9/v1"}
 models:
   quick:   {targets: [openai/m]}
   badkey:  {targets: [openai/badkey]}
   gone:    {targets: [openai/gone]}
   limited: {targets: [openai/limited], retry: {attempts: 1}}
+  busy:    {targets: [openai/busy], retry: {backoff: 10ms}}
   cutty:   {targets: [openai/cutty], retry: {attempts: 1}}
   long:    {targets: [openai/long]}
   down:    {targets: [down/x], retry: {attempts: 1}}
@@ -68,6 +71,7 @@ CASES: dict[str, dict[str, Any]] = {
     "There is no endpoint at /v1/chat/completion;": {"model": "quick", "path": "/v1/chat/completion"},
     "The limit of app once": {"model": "quick", "key": "once-key"},
     "openai/limited: The provider's rate limit": {"model": "limited"},
+    "no target answered: openai/busy": {"model": "busy"},
     "The budget of app poor": {"model": "quick", "key": "poor-key"},
     "The request was blocked by the guardrail": {"model": "guarded", "text": "use AKIAIOSFODNN7EXAMPLQ"},
     "'stream' must be a boolean": {"model": "quick", "stream": "yes"},

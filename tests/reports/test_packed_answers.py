@@ -111,7 +111,7 @@ def test_bombs(tmp_path: Path, coding: str) -> None:
     with house(tmp_path, lambda _: packed(bomb, coding)) as it:
         answer = it.chat("o")
     assert answer.status == 502
-    assert "max_answer" in answer.json()["error"]["message"]
+    assert "max_response" in answer.json()["error"]["message"]
 
 
 class Flow:

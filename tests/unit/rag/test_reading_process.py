@@ -170,7 +170,7 @@ READ: dict[str, tuple[str, Callable[[], bytes]]] = {
 }
 REFUSED: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "a row of a number without end": ("a.xlsx", lambda: sheet(endless_row), "cells"),
-    "many headings": ("a.md", lambda: b"# zebra\n" * 200_000, "more than 50,000 (read.chunks)"),
+    "many headings": ("a.md", lambda: b"# zebra\n" * 200_000, "more than 50,000 (read.max_chunks)"),
     "a row of a million columns": ("a.csv", lambda: (b"," * 1_000_000 + b"\n") * 8, "cells"),
     "a sheet of wide rows": (
         "a.xlsx",
