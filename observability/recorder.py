@@ -64,7 +64,7 @@ class Recorder:
         environ: Mapping[str, str] = os.environ,
         output: BinaryIO | None = None,
     ) -> None:
-        """`quality` (by pipeline) and `accounts` are for the metrics; `output` receives the log lines, by default stderr."""
+        """`quality` (by pipeline) and `accounts` are for the metrics; `output` (default: stderr) gets the log lines."""
         self._config = config
         self._output = output
         self._environ = environ

@@ -47,7 +47,7 @@ class RemoteKeySet:
         stale_s: float = 86400.0,
         retry_s: float = 30.0,
     ) -> None:
-        """Without `jwks_url`, discovers it from `issuer`. Uses old keys for `stale_s` while the server is unreachable."""
+        """Without `jwks_url`, discovers it from `issuer`. Uses old keys for `stale_s` if it is unreachable."""
         if not jwks_url and not issuer:
             raise ValueError("a key set needs the URL of its keys or an issuer")
         self._fetch = fetch

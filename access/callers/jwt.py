@@ -93,7 +93,7 @@ class TokenVerifier:
         self._cache: dict[bytes, _Verified] = {}
 
     async def verify(self, token: str) -> dict[str, Any]:
-        """Verifies a token and returns a copy of its claims. Raises `Unauthenticated`, or `Unavailable` without keys."""
+        """Verifies a token and returns a copy of its claims. Raises `Unauthenticated`, `Unavailable` without keys."""
         if len(token) > MAX_LENGTH:
             raise Unauthenticated("The token is longer than 16 KB")
         if not token.isascii():

@@ -216,7 +216,10 @@ def test_tools_get_values_by_name_and_their_results_are_guarded(
 @pytest.mark.parametrize(
     ("tool", "words"),
     [
-        ('{kind: http, description: x, url: "http://{host}/x", parameters: {host: h}}', "host can't contain an argument"),
+        (
+            '{kind: http, description: x, url: "http://{host}/x", parameters: {host: h}}',
+            "host can't contain an argument",
+        ),
         ('{kind: http, description: x, url: "http://a.example/{b}"}', "url and parameters differ: b"),
         ("{kind: web_search, engine: brave}", "key is missing"),
         ("{kind: web_search, engine: searxng}", "url is missing"),

@@ -280,7 +280,7 @@ def test_the_end_waits_for_a_slow_collector_no_longer_than_its_deadline(
             exporter.close(0.2)
         assert time.monotonic() - started < 5
     assert exporter.dropped == 24
-    assert [(line["event"], line["spans"]) for line in lines if "lost" in line["event"]] == [
+    assert [(line["event"], line["spans"]) for line in lines if "dropped" in line["event"]] == [
         ("traces dropped at shutdown", 24)
     ]
 
