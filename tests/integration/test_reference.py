@@ -306,7 +306,7 @@ def test_reasons_of_caches_are_those_of_the_code() -> None:
 @pytest.mark.parametrize(
     ("page_name", "event"),
     [
-        ("concepts/access.md", "a price is not known"),
+        ("concepts/access.md", "the price of a target is unknown"),
         ("concepts/context.md", "document can't be read"),
         ("concepts/context.md", "document read with a note"),
     ],
