@@ -1,8 +1,8 @@
-"""What it costs to know who calls and to count it: `python -m bench.access`. CPU microseconds a request, best of five.
+"""The cost of authentication, limits and budgets: `python -m bench.access`. CPU microseconds per request, best of five.
 
-A key, limits of requests, tokens and requests at a time, and three budgets (app, team, organisation), reserved and
-settled. In one process; the counters in memory, in SQLite (as workers share them), and in a Redis that is started
-where redis-server is: of that, the gateway's part, and how many round trips a request waits for.
+Measures a key, limits of requests, tokens and concurrency, and three budgets (app, team, organisation), reserved
+and settled. Everything runs in one process, with counters in memory, in SQLite (as workers share them), and in Redis if
+redis-server is installed; for Redis it counts the gateway's CPU time and the round trips that a request waits for.
 """
 
 from __future__ import annotations

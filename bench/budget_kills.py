@@ -1,8 +1,8 @@
-"""Whether budgets outlive `kill -9`: `python -m bench.budget_kills --kills 20`.
+"""Whether budgets survive `kill -9`: `python -m bench.budget_kills --kills 20`.
 
-A gateway, a simulated provider that keeps its own books, and callers of three budgets: a team's, an app's and a key's.
-The gateway is killed (SIGKILL) at random moments under load and started again at once, until the budgets are spent.
-At the end the provider's bill is held against the budgets, against the ledger, and the ledger against the counters.
+Starts a gateway, a simulated provider that keeps its own books, and callers with three budgets: of a team, an app and a
+key. Kills the gateway (SIGKILL) at random moments under load and restarts it, until the budgets are spent. At the end
+it compares the provider's bill with the budgets and with the ledger, and the ledger with the counters.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the cache costs and saves: `python -m bench.cache [--json FILE]`. CPU of the gateway's process per request.
+"""The cost and the savings of the cache: `python -m bench.cache [--json FILE]`. CPU of the gateway process per request.
 
-A hit is measured end to end over HTTP, traced, logged and counted, beside the same request that goes upstream; what a
-miss adds is measured in one process, with an upstream that answers at once. A Redis is started where redis-server is.
+Measures a hit end to end over HTTP (traced, logged, counted) against the same request sent upstream, and the overhead
+of a miss in one process, with an upstream that responds at once. Starts a Redis if redis-server is installed.
 """
 
 from __future__ import annotations

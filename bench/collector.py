@@ -1,4 +1,4 @@
-"""A trace collector that throws everything away: `python -m bench.collector PORT`."""
+"""A trace collector that discards everything: `python -m bench.collector PORT`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What guardrails cost, and whether masking ever loses a letter.
+"""The cost of guardrails, and whether unmasking restores every character.
 
     python -m bench.guardrails [--round-trips 100000] [--streams 2000]
 
-Round trips: random texts with personal data, look-alike tags and odd letters in them, masked and unmasked. Streams:
-conversations of many callers, each with values of its own, unmasked side by side in pieces; no foreign value may appear.
+Round trips: masks and unmasks random texts that contain personal data, text that looks like tags, and unusual characters.
+Streams: unmasks the conversations of many callers concurrently, in pieces; no caller may receive another one's values.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What intents do with questions that are none of them, where no `out_of_scope` is configured.
+"""How a router treats out-of-scope questions if no `out_of_scope` is configured.
 
-    python -m bench.intents FOLDER      # of public sets: clinc150/train_val.json, banking77/train.csv
+    python -m bench.intents FOLDER      # with public sets: clinc150/train_val.json, banking77/train.csv
 
-Of each set some intents are learned from a few examples, ten times with others; asked are further questions of those
-intents, questions of the set's other intents (near), and questions of quite another kind (far). Printed is the share
-that an intent decides, at the default of `unsure_below`, without and with the share of what is in scope.
+Learns some intents of each set from a few examples, ten times with different ones. Then asks other questions of these
+intents, questions of the set's other intents (near), and unrelated questions (far). Prints the share of questions that
+an intent decides, at the default of `min_confidence`, without and with `in_scope`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How fast pages of the ledger come: `python -m bench.ledger --rows 5000000 --database sqlite:////tmp/bench/l.db`.
+"""The speed of ledger pages: `python -m bench.ledger --rows 5000000 --database sqlite:////tmp/bench/l.db`.
 
-Rows are synthetic: a month of requests of 200 apps in 40 teams, and one app that asks hardly ever. A page is measured
-as whoever asks for it waits: with its connection. A database that has rows already is measured as it is.
+The rows are synthetic: one month of requests from 200 apps in 40 teams, and one app with very few. The time of a page
+includes its database connection. A database that already has rows is measured as it is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The ledger against the provider's books: row by row, hour by hour, to the token and the trillionth of a dollar."""
+"""Compares the ledger with the provider's books: by row and by hour, to the token and the trillionth of a dollar."""
 
 from __future__ import annotations
 

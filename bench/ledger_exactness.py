@@ -1,7 +1,7 @@
-"""Whether the ledger is the provider's bill: `python -m bench.ledger_exactness --requests 50000 --kills 20`.
+"""Whether the ledger equals the provider's bill: `python -m bench.ledger_exactness --requests 50000 --kills 20`.
 
-A gateway, a simulated provider that keeps its own books, and callers: three processes. The gateway is killed (SIGKILL)
-at random moments under load and started again at once. At the end every row is held against the bills for it.
+Runs a gateway, a simulated provider that keeps its own books, and callers, in three processes. Kills the gateway
+(SIGKILL) at random moments under load and restarts it. At the end it compares every row with its bills.
 """
 
 from __future__ import annotations

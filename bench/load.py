@@ -1,4 +1,4 @@
-"""Loads: whole requests by wrk, or by our own loop where wrk is missing; streams by our own loop."""
+"""Load generators: wrk for requests, or our own loop if wrk is missing; our own loop for streams."""
 
 from __future__ import annotations
 

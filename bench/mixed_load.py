@@ -1,6 +1,6 @@
-"""Clients that ask mixed questions of a gateway, leave some answers, and try again elsewhere when it dies.
+"""Clients that send mixed questions, abandon some answers, and retry on another process when the gateway dies.
 
-Each try has a request id and a trace id of its own, so that the ledger's row and the provider's bills can be found.
+Each try has its own request id and trace id, so that its ledger row and the provider's bills can be found.
 """
 
 from __future__ import annotations

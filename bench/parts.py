@@ -1,4 +1,4 @@
-"""What each part of a request costs, alone: `python -m bench.parts`. CPU microseconds, best of five."""
+"""The cost of each part of a request, in isolation: `python -m bench.parts`. CPU microseconds, best of five."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""Gatehouse beside its peers, in one run on one machine: CPU per request and per streamed event.
+"""Gatehouse compared with other gateways, in one run on one machine: CPU per request and per streamed event.
 
     python -m bench.peers [--rounds 3] [--only gatehouse,nginx] [--json FILE]
 
-Peers that are not there are left out: `nginx` from PATH; `litellm` by BENCH_LITELLM (its entry point); `portkey` by
-BENCH_PORTKEY (the folder of @portkey-ai/gateway) and node. Figures are CPU time, user and system, of a peer's whole
-process tree from /proc: wall-clock figures of a shared machine say little. Rounds are interleaved, the median counts.
+Skips peers that are not installed: `nginx` from PATH; `litellm` by BENCH_LITELLM (its entry point); `portkey` by
+BENCH_PORTKEY (the folder of @portkey-ai/gateway) and node. Figures are CPU time, user and system, of a peer's complete
+process tree from /proc, because wall-clock figures on a shared machine mean little. Rounds are interleaved; the median
+counts.
 """
 
 from __future__ import annotations

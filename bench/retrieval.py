@@ -1,9 +1,9 @@
-"""How fast a large source is found in, on one core: words, meaning, both with assembly; memory, start-up, ingestion.
+"""Search speed in a large source on one core: full text, vectors, both with assembly; memory, start-up, ingestion.
 
     python -m bench.retrieval --chunks 100000        a minute; 1000000 takes about a quarter of an hour
 
-Texts and vectors are synthetic: words by Zipf's law, vectors around a few thousand centres. A question's vector comes
-ready made, so that what is measured is the search.
+Texts and vectors are synthetic: words by Zipf's law, vectors around a few thousand centres. The question's vector is
+precomputed, so only the search is measured.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""What traces cost beside a bare request: without them, with our encoder, and with the SDK's spans and encoder.
+"""The cost of traces: requests without them, with our encoder, and with the SDK's spans and encoder.
 
     python -m bench.traces [--rounds 9] [--requests 6400]
 
-Three gateways run side by side and are asked in turn, in an order that changes; CPU is that of a gateway's process
-with its threads, until the last batch has gone. All send by the SDK's exporter to a collector that throws away.
+Three gateways run side by side and receive requests in turn, in a changing order. The CPU time is that of a gateway
+process with its threads, until it has sent the last batch. All use the SDK's exporter and a collector that discards
+everything.
 """
 
 from __future__ import annotations

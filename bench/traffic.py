@@ -1,7 +1,7 @@
-"""Mixed requests of every kind that costs differently: which models a gateway has for them, and what is asked.
+"""Mixed requests of every kind that has a different cost: the models of the gateway, and the questions.
 
-Each kind is a model of the gateway whose targets are models of the simulator, which act as their names say. A kind's
-name ends in the dialect of its first target; `leaves` are the words after which its caller goes away.
+Each kind is a model of the gateway whose targets are models of the simulator, which behave as their names say. A kind's
+name ends in the dialect of its first target; `leaves` is the text after which its caller disconnects.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What one call to a provider costs by each transport: `python -m bench.transports`. CPU microseconds, best of five.
+"""The cost of one call to a provider by each transport: `python -m bench.transports`. CPU microseconds, best of five.
 
-The upstream is a process of its own, so that only the caller's time counts. Plain HTTP to 127.0.0.1, one call after the
-other on a kept connection; TLS costs the same whoever asks for it.
+The upstream is a separate process, so that only the caller's time counts. Plain HTTP to 127.0.0.1, sequential calls on
+one connection; TLS costs the same with every transport.
 """
 
 from __future__ import annotations

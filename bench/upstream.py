@@ -1,7 +1,7 @@
-"""The cheapest upstream that still answers like OpenAI: constant bytes from one asyncio protocol.
+"""The cheapest upstream that still responds like OpenAI: constant bytes from one asyncio protocol.
 
-The model's name says how: `bench` (whole, constant), `bench-nN` (a stream of N events), with `-burst` (one write) or
-`-paceMS` (an event every MS milliseconds). `python -m bench.upstream PORT` serves on 127.0.0.1 until it is stopped.
+The model name selects the response: `bench` (JSON, constant), `bench-nN` (a stream of N events), with `-burst` (one
+write) or `-paceMS` (an event every MS milliseconds). `python -m bench.upstream PORT` serves on 127.0.0.1 until stopped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which entry goes first when there is no more room. Both orders take constant time an operation."""
+"""Eviction policies: which entry to remove when the cache is full. All operations take constant time."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from collections import OrderedDict
 from typing import Literal, Protocol, TypeAlias
 
 Kind: TypeAlias = Literal["s3-fifo", "lru"]
-# Of an S3-FIFO, the share of bytes for what has been asked for only once, and how often a use counts.
+# S3-FIFO: the share of bytes for entries used only once, and the maximum of the use counter.
 _SMALL_SHARE = 0.1
 _MOST_USES = 3
 
 
 class Eviction(Protocol):
-    """Keeps an order over keys; the sizes are its owner's, in bytes."""
+    """Orders keys for eviction. Sizes are in bytes."""
 
     def added(self, key: bytes, size: int) -> None:
-        """A key that was not there."""
+        """Adds a new key."""
         ...
 
     def used(self, key: bytes) -> None:
-        """A key that is there."""
+        """Records a use of a key."""
         ...
 
     def removed(self, key: bytes) -> None:
-        """A key that was there."""
+        """Removes a key."""
         ...
 
     def victim(self) -> bytes:
-        """The key that is to go, which is then removed from here too. There must be one."""
+        """Removes and returns the key to evict. There must be one."""
         ...
 
 
 class Lru:
-    """The one that was used the longest time ago first."""
+    """Evicts the least recently used key first."""
 
     def __init__(self) -> None:
         self._keys: OrderedDict[bytes, None] = OrderedDict()
@@ -55,7 +55,7 @@ class Lru:
 
 
 class S3Fifo:
-    """What is asked for once goes soon; what is asked for again stays.
+    """Evicts keys used only once early; keeps keys used again.
 
     Yang et al., "FIFO queues are all you need for cache eviction" (2023).
     """
@@ -63,7 +63,7 @@ class S3Fifo:
     def __init__(self) -> None:
         self._small: OrderedDict[bytes, int] = OrderedDict()
         self._main: OrderedDict[bytes, int] = OrderedDict()
-        # Keys that went lately: when they come back they are taken for good.
+        # Recently evicted keys: if added again, they go to the main queue.
         self._ghosts: OrderedDict[bytes, None] = OrderedDict()
         self._uses: dict[bytes, int] = {}
         self._small_bytes = 0
@@ -122,5 +122,5 @@ class S3Fifo:
 
 
 def eviction(kind: Kind) -> Eviction:
-    """A new order of that kind."""
+    """Returns a new policy of the kind."""
     return S3Fifo() if kind == "s3-fifo" else Lru()

@@ -1,5 +1,5 @@
-"""httpx's transport over `Dialer`, and the client of calls off the hot path. Imported with the first call: httpx is not
-light."""
+"""httpx's transport over `Dialer`, and the client for calls off the hot path. Imported with the first call, because
+httpx loads slowly."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from contract.dialer import Dialer, give_back, reason_of, was_dropped
 from contract.egress import CallFailed, Proxy
 from contract.packing import known_codings
 
-# At INFO httpx logs each URL, whose query may hold a key.
+# At INFO httpx logs each URL, whose query may contain a key.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 logging.getLogger("httpcore").setLevel(logging.WARNING)
 
 MAX_CONNECTIONS = 64
 IDLE_S = 30.0
-# So many connections that were kept may turn out dead for one request.
+# The most idle connections that one request tries before it fails because all were closed.
 MOST_KEPT = 3
 
 
 class CheckedTransport(httpx.AsyncBaseTransport):
-    """Connections to any number of hosts, kept and used again, and errors in our own words."""
+    """Pools connections to any number of hosts, and translates errors."""
 
     def __init__(self, tls: ssl.SSLContext, dialer: Dialer, *, secure: bool) -> None:
-        """`secure`: for https, which goes through a proxy's tunnel; http is passed on by it."""
+        """`secure`: for https, which a proxy tunnels; a proxy forwards http."""
         self._proxy = dialer.proxy
         self._secure = secure
         self._dialer = dialer
@@ -65,7 +65,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         return httpx.Response(given.status, headers=given.headers, stream=_Body(given), extensions=given.extensions)
 
     async def _answered(self, asked: httpcore.Request) -> httpcore.Response:
-        """Servers close connections that were kept: the request goes by another one then, as browsers have it."""
+        """Sends the request; retries it on another connection if the server had closed an idle one, as browsers do."""
         kept = True
 
         async def trace(name: str, info: object) -> None:
@@ -81,7 +81,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
             except (httpcore.NetworkError, httpcore.RemoteProtocolError) as error:
                 if not kept or not was_dropped(error):
                     raise
-        raise CallFailed("its connections end before an answer begins")
+        raise CallFailed("the server closes every connection before it responds")
 
     async def aclose(self) -> None:
         """See `httpx.AsyncBaseTransport`."""
@@ -103,19 +103,20 @@ class _Body(httpx.AsyncByteStream):
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """httpcore's errors as `CallFailed`."""
+    """Translates httpcore's errors to `CallFailed`."""
     try:
         yield
     except httpcore.RemoteProtocolError as error:
-        raise CallFailed("its answer is not HTTP, or ends early") from error
+        raise CallFailed("the response is not HTTP or ends early") from error
     except (httpcore.NetworkError, httpcore.ProtocolError) as error:
         raise CallFailed(reason_of(error)) from None
 
 
 def open_client(proxy: Proxy | None, *, secure: bool, private: bool) -> httpx.AsyncClient:
-    """Keeps no cookie, follows no redirect, and reads nothing of the environment but the certificates' place.
+    """Opens a client that drops cookies and follows no redirects.
 
-    Reading the certificates takes some ten milliseconds: not for the event loop.
+    From the environment it reads only the location of the CA certificates. Loading these takes some ten milliseconds:
+    do not call it on the event loop.
     """
     tls = ssl.create_default_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return httpx.AsyncClient(
@@ -128,14 +129,14 @@ def open_client(proxy: Proxy | None, *, secure: bool, private: bool) -> httpx.As
 
 
 def request_of(client: httpx.AsyncClient, url: str, headers: Mapping[str, str], body: bytes | None) -> httpx.Request:
-    """A GET, or a POST of `body`; its own headers win. Raises `CallFailed`."""
-    told = {"user-agent": "gatehouse", "accept-encoding": ", ".join(known_codings()), **headers}
+    """Builds a GET, or a POST of `body`; `headers` override the defaults. Raises `CallFailed`."""
+    merged = {"user-agent": "gatehouse", "accept-encoding": ", ".join(known_codings()), **headers}
     method = "GET" if body is None else "POST"
     try:
-        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in told.items()]
+        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in merged.items()]
         request = client.build_request(method, url, headers=encoded, content=body)
         if request.url.scheme not in ("http", "https") or (request.url.port or 1) > 65_535:
             raise ValueError
         return request
     except (httpx.InvalidURL, ValueError) as error:
-        raise CallFailed(f"its address or a header can't be sent ({type(error).__name__})") from None
+        raise CallFailed(f"the URL or a header is invalid ({type(error).__name__})") from None

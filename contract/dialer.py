@@ -1,7 +1,7 @@
-"""Connections for httpx and for HTTP/2: straight or through a proxy, and to checked addresses only where that is asked.
+"""Connections for httpx and for HTTP/2: direct or through a proxy, and only to public addresses if so configured.
 
-It resolves a name once, checks the addresses that come, and connects to one of those. So a name that leads elsewhere a
-moment later (DNS rebinding), or a redirect, is checked like the first: no connection is made in any other way.
+It resolves a name once, checks the addresses, and connects to one of them, so DNS rebinding and redirects can't bypass
+the check: no connection is made in any other way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from contract.egress import CallFailed, ConnectReply, Proxy, ProxyRefused
 
 _PIECE = 1 << 14
 _MOST_ADDRESSES = 16
-# IPv4 within IPv6, in the last 32 bits: as translators to IPv4 have it, and the old form.
+# IPv6 ranges with an IPv4 address in the last 32 bits: NAT64, IPv4-compatible and IPv4-translated addresses.
 _HOLD_IPV4 = tuple(ipaddress.ip_network(each) for each in ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96"))
 _OWN_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
 
@@ -29,16 +29,16 @@ Resolve: TypeAlias = Callable[[str, int], Awaitable[list[str]]]
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a name, as the system finds them. Raises `CallFailed`."""
+    """Resolves a name with the system's resolver. Raises `CallFailed`."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise CallFailed("its name leads nowhere") from None
+        raise CallFailed("the host name can't be resolved") from None
     return list(dict.fromkeys(str(where[0]) for *_, where in found))[:_MOST_ADDRESSES]
 
 
 class Dialer(httpcore.AsyncNetworkBackend):
-    """How httpcore connects."""
+    """The network backend of httpcore."""
 
     def __init__(
         self,
@@ -49,9 +49,9 @@ class Dialer(httpcore.AsyncNetworkBackend):
         resolve: Resolve = resolve,
         network: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
-        """Through `proxy`: to the host by its tunnel, or to the proxy itself, which passes requests on.
+        """Connects through `proxy`, if any: with `tunnel`, by CONNECT to the host; else to the proxy, which forwards.
 
-        `private`: whether addresses may be connected to that are not of the public internet.
+        `private`: whether connections to private addresses are allowed.
         """
         self.proxy = proxy
         self._tunnel = tunnel
@@ -67,7 +67,7 @@ class Dialer(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """A stream to the host, before TLS. Raises `CallFailed`, `ProxyRefused`; the caller bounds the time."""
+        """Returns a stream to the host, before TLS. Raises `CallFailed`, `ProxyRefused`; the caller bounds the time."""
         proxy = self.proxy
         if proxy is None:
             return await self._connect(await self._addresses(host, port), port)
@@ -84,7 +84,7 @@ class Dialer(httpcore.AsyncNetworkBackend):
         return stream
 
     async def _connect(self, addresses: list[str], port: int) -> httpcore.AsyncNetworkStream:
-        """To the first address that takes the connection."""
+        """Connects to the first address that accepts."""
         problem: Exception | None = None
         for address in addresses:
             try:
@@ -99,14 +99,14 @@ class Dialer(httpcore.AsyncNetworkBackend):
             return addresses
         public = [each for each in addresses if is_public(each)]
         if not public:
-            raise CallFailed("its address belongs to a private network")
+            raise CallFailed("the host has a private address")
         return public
 
     async def check(self, host: str, port: int) -> None:
-        """Of a request that a proxy will answer: raises `CallFailed` for a host with any private address.
+        """Checks the host of a request that goes through a proxy. Raises `CallFailed` if any address is private.
 
-        The proxy looks the name up again and may take each of them. A name that only the proxy knows is its to find.
-        Without a proxy `connect_tcp` checks what it connects to.
+        The proxy resolves the name again and may use any of the addresses. A name that only the proxy can resolve
+        passes. Without a proxy, `connect_tcp` checks the addresses.
         """
         if self._private or self.proxy is None:
             return
@@ -115,11 +115,11 @@ class Dialer(httpcore.AsyncNetworkBackend):
         except CallFailed:
             return
         if not all(is_public(each) for each in addresses):
-            raise CallFailed("its address belongs to a private network")
+            raise CallFailed("the host has a private address")
 
 
 async def _open_tunnel(stream: httpcore.AsyncNetworkStream, proxy: Proxy, host: str, port: int) -> None:
-    """Raises `ProxyRefused`. The proxy sees the host's name and no more: TLS is from end to end."""
+    """Opens a tunnel. Raises `ProxyRefused`. The proxy sees only the host's name, because TLS is end to end."""
     reply = ConnectReply(proxy)
     try:
         await stream.write(proxy.connect_request(host, port))
@@ -131,25 +131,25 @@ async def _open_tunnel(stream: httpcore.AsyncNetworkStream, proxy: Proxy, host: 
 
 
 def was_dropped(error: Exception) -> bool:
-    """Whether a connection ended before an answer began."""
+    """Whether the connection closed before a response began."""
     if isinstance(error, httpcore.RemoteProtocolError):
         return str(error).startswith("Server disconnected")
     return isinstance(error, httpcore.NetworkError) and not isinstance(error, httpcore.ConnectError)
 
 
 def h11_state_of(given: httpcore.Response) -> Any:
-    """The parser of the connection that an answer came by; None where httpcore has moved it.
+    """Returns the h11 parser of a response's connection; None if httpcore no longer has it there.
 
-    Private to httpcore, and there is no other way to see what follows an answer: a test says when it has moved.
+    It is private to httpcore, but the only way to detect data after a response; a test fails if it moves.
     """
     connection = getattr(getattr(given.stream, "_stream", None), "_connection", None)
     return getattr(connection, "_h11_state", None)
 
 
 async def give_back(given: httpcore.Response) -> None:
-    """Ends an answer: its connection is kept if it can be used again.
+    """Closes a response; its connection returns to the pool if it can be reused.
 
-    httpcore keeps what follows an answer, and would read it as the next answer. Such a connection closes.
+    httpcore would read data after a response as the next response, so such a connection is closed.
     """
     state = h11_state_of(given)
     if state is not None and state.trailing_data[0]:
@@ -158,7 +158,7 @@ async def give_back(given: httpcore.Response) -> None:
 
 
 def is_public(text: str) -> bool:
-    """Whether an address belongs to the public internet, also one of IPv4 that is written within one of IPv6."""
+    """Whether an address is public, including IPv4 addresses embedded in IPv6."""
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
@@ -172,7 +172,7 @@ def is_public(text: str) -> bool:
 
 
 def reason_of(error: BaseException | None) -> str:
-    """Why a connection could not be had, in the system's words: libraries wrap its error in their own."""
+    """Returns the system's reason for a failed connection; libraries wrap that error in their own."""
     name, seen = type(error).__name__, 0
     while error is not None and seen < 8:
         if isinstance(error, ssl.SSLError):
@@ -181,7 +181,7 @@ def reason_of(error: BaseException | None) -> str:
             error, seen = error.exceptions[0], seen + 1
             continue
         if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-            # Event loops put the address into their own words for it.
+            # Event loops add the address to the message.
             return os.strerror(error.errno)
         error, seen = error.__cause__ or error.__context__, seen + 1
     return name

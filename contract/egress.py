@@ -1,6 +1,6 @@
-"""The way out: which calls go through a proxy of one's own network, and through which.
+"""Egress: which outgoing calls go through a proxy, and through which one.
 
-Every outgoing call of the gateway asks an `Egress`: providers, tools, rerankers, web pages, webhooks, identity
+Every outgoing call of the gateway uses an `Egress`: providers, tools, rerankers, web pages, webhooks, identity
 providers, MCP servers, traces. Databases and Redis are reached directly.
 """
 
@@ -18,11 +18,11 @@ _MOST_REPLY = 16 * 1024
 
 
 class CallFailed(OSError):
-    """A call gave nothing that can be used. The message may be shown: it names no secret and no address."""
+    """A call failed. The message may be shown to callers: it contains no secret and no address."""
 
 
 class ProxyRefused(OSError):
-    """A proxy does not let a call through. The message names it, never its password."""
+    """A proxy refused a call. The message names the proxy, never its password."""
 
 
 class Proxy(msgspec.Struct, frozen=True):
@@ -34,14 +34,14 @@ class Proxy(msgspec.Struct, frozen=True):
 
     @property
     def shown(self) -> str:
-        """Its address, without credentials."""
+        """The URL without credentials."""
         return f"http://{_bracketed(self.host)}:{self.port}"
 
     def __repr__(self) -> str:
         return f"Proxy({self.shown})"
 
     def connect_request(self, host: str, port: int) -> bytes:
-        """The head that asks for a tunnel."""
+        """Returns the CONNECT request for a tunnel."""
         authority = f"{_bracketed(host)}:{port}"
         lines = [f"CONNECT {authority} HTTP/1.1", f"host: {authority}", "user-agent: gatehouse"]
         if self.authorization:
@@ -49,23 +49,23 @@ class Proxy(msgspec.Struct, frozen=True):
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def refused(self, status: int, reason: str = "") -> ProxyRefused:
-        """What its answer to a request of ours means."""
+        """Returns the error for a response of the proxy that refuses a request."""
         if status == 407:
-            what = "does not take the credentials it was given" if self.authorization else "asks for credentials"
+            what = "rejects the configured credentials" if self.authorization else "requires credentials"
             return ProxyRefused(f"the proxy {self.shown} {what} (407)")
         words = re.sub(r"[^\x20-\x7e]", "?", reason)[:60].strip()
-        return ProxyRefused(f"the proxy {self.shown} opens no tunnel ({status}{' ' + words if words else ''})")
+        return ProxyRefused(f"the proxy {self.shown} refused the tunnel ({status}{' ' + words if words else ''})")
 
 
 class ConnectReply:
-    """A proxy's answer to `connect_request`, byte by byte."""
+    """Parses a proxy's response to `connect_request` incrementally."""
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
         self._data = b""
 
     def feed(self, data: bytes) -> bool:
-        """Whether the tunnel is open. Raises `ProxyRefused`."""
+        """Adds data; returns whether the tunnel is open. Raises `ProxyRefused`."""
         self._data += data
         head, end, rest = self._data.partition(b"\r\n\r\n")
         if not end:
@@ -79,19 +79,19 @@ class ConnectReply:
         if not 200 <= status < 300:
             raise self._proxy.refused(status, (match[2] or b"").decode("latin-1"))
         if rest:
-            raise ProxyRefused(f"the proxy {self._proxy.shown} sends what nobody asked for")
+            raise ProxyRefused(f"the proxy {self._proxy.shown} sent data before the TLS handshake")
         return True
 
 
 class Egress(msgspec.Struct, frozen=True):
-    """Proxies by the scheme of the URL that is asked for, and the hosts that are reached without one (`NO_PROXY`)."""
+    """Proxies by the scheme of the requested URL, and the hosts that bypass them (`NO_PROXY`)."""
 
     http: Proxy | None = None
     https: Proxy | None = None
     exempt: tuple[str, ...] = ()
 
     def proxy_for(self, url: str) -> Proxy | None:
-        """The proxy for a call to `url`; this machine is never asked through one."""
+        """Returns the proxy for a call to `url`; None for a direct call, as always to this machine."""
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         proxy = self.https if secure else self.http
@@ -106,7 +106,7 @@ DIRECT = Egress()
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether a host's name or address means the machine that we run on."""
+    """Whether a host's name or address is this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     address = _address(host)
@@ -114,21 +114,21 @@ def is_this_machine(host: str) -> bool:
 
 
 def read_proxy(text: str) -> Proxy:
-    """The proxy of a URL such as `http://user:password@proxy.internal:3128`. Raises `ValueError`, without the text."""
+    """Parses a URL such as `http://user:password@proxy.internal:3128`. Raises `ValueError`, without the text."""
     if "://" not in text:
         text = f"http://{text}"
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise ValueError("it is no URL with a host and a port") from None
+        raise ValueError("it is not a URL with a host and a port") from None
     if parts.scheme != "http":
         scheme = parts.scheme if re.fullmatch(r"[a-z0-9+]{1,12}", parts.scheme) else "another"
-        raise ValueError(f"its scheme is {scheme}, and only proxies at http:// are spoken to (which also tunnel https)")
+        raise ValueError(f"its scheme is {scheme}; only http:// proxies are supported (they tunnel https too)")
     if not host or port == 0 or re.search(r"[\s\\]", text):
-        raise ValueError("it is no URL with a host and a port")
+        raise ValueError("it is not a URL with a host and a port")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError("something follows its port")
+        raise ValueError("it must end after the port, without a path or a query")
     authorization = ""
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -137,7 +137,7 @@ def read_proxy(text: str) -> Proxy:
 
 
 def read_exempt(text: str) -> str:
-    """One entry of `NO_PROXY`, checked: a host, a suffix, an address, a network or `*`, with a port or not.
+    """Validates one entry of `NO_PROXY`: a host, a suffix, an address, a network or `*`, with or without a port.
 
     Raises `ValueError`.
     """
@@ -148,14 +148,14 @@ def read_exempt(text: str) -> str:
     if entry != "*" and _address(entry) is None:
         host = _host_and_port(entry)[0]
         if re.fullmatch(r"(?:\*?\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?", host) is None and _address(host) is None:
-            raise ValueError(f"{text} is no host, network or suffix")
+            raise ValueError(f"{text} is not a host, network or suffix")
     return entry
 
 
 def from_environment(environ: Mapping[str, str]) -> Egress:
-    """As `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say; the lower-case names come first, as in curl.
+    """Reads `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`; lower-case names take precedence, as in curl.
 
-    Raises `ValueError`, which names the variable and not its value.
+    Raises `ValueError`, which names the variable but not its value.
     """
     exempt = tuple(each for each in re.split(r"[,\s]+", _variable(environ, "no_proxy")[1].lower()) if each)
     found: dict[str, Proxy | None] = {}
@@ -171,7 +171,7 @@ def from_environment(environ: Mapping[str, str]) -> Egress:
 def _variable(environ: Mapping[str, str], *names: str) -> tuple[str, str]:
     for name in names:
         for spelled in (name, name.upper()):
-            # Where CGI runs us, a caller's header `Proxy` ends in HTTP_PROXY.
+            # Under CGI, a caller's header `Proxy` sets HTTP_PROXY.
             if spelled == "HTTP_PROXY" and "REQUEST_METHOD" in environ:
                 continue
             if value := environ.get(spelled, "").strip():
@@ -192,7 +192,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _host_and_port(entry: str) -> tuple[str, str]:
-    """Of `host:port`, `[v6]:port` or either alone."""
+    """Splits `host:port` or `[v6]:port`; the port may be missing."""
     match = re.fullmatch(r"(\[[^\]]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?", entry)
     return (match[1], match[2] or "") if match is not None else (entry, "")
 

@@ -1,7 +1,7 @@
-"""Calls over HTTP beside the path of a model's answer: tools, rerankers, web pages, webhooks, identity providers.
+"""HTTP calls off the hot path: tools, rerankers, web pages, webhooks, identity providers.
 
-httpx sends them, once there is one: importing it takes a while. Each call ends at its deadline, however slowly the
-other side sends; its body is bounded, packed or not; no redirect is followed and no cookie is kept.
+They use httpx, which is imported with the first call because it loads slowly. Each call ends at its deadline, however
+slowly the server sends. Response bodies are bounded, compressed or not. No redirects are followed, no cookies stored.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from contract.work import Turns
 if TYPE_CHECKING:
     import httpx
 
-# Of an answer that is read only so that its connection can be used again.
+# Limits for reading the rest of a response so that its connection can be reused.
 _DRAIN_BYTES = 64 * 1024
 _DRAIN_S = 1.0
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A GET, or a POST of `body`. `timeout_s` is for the whole of it, from the connection to the last byte.
+    """A GET, or a POST of `body`. `timeout_s` bounds the complete call, from connecting to the last byte.
 
-    `private`: whether the host may have an address of one's own network.
+    `private`: whether the host may have a private address.
     """
 
     url: str
@@ -41,7 +41,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Answer:
-    """Status and headers, and a body that is still to come."""
+    """A response: status and headers; the body is still to be read."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
@@ -50,14 +50,14 @@ class Answer:
 
     @property
     def media_type(self) -> str:
-        """Lower case, without parameters; `text/plain` when unsaid."""
-        said = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return said if said.count("/") == 1 else "text/plain"
+        """Lower case, without parameters; `text/plain` if missing."""
+        media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return media_type if media_type.count("/") == 1 else "text/plain"
 
     async def read(self, most: int) -> bytes:
-        """The body, unpacked.
+        """Returns the decompressed body.
 
-        Raises `ExpansionTooLarge` past `most` bytes of it, `CorruptBody`, `UnknownCoding`, `CallFailed`.
+        Raises `ExpansionTooLarge` above `most` bytes, `CorruptBody`, `UnknownCoding`, `CallFailed`.
         """
         codings = read_codings(self.headers.get("content-encoding", ""))
         unpacker = Unpacker(codings) if codings else None
@@ -69,7 +69,7 @@ class Answer:
                 unpacker.give(part)
                 while len(data) <= most and (piece := unpacker.take()):
                     data += piece
-                    # A little may hold a lot: others come between its pieces.
+                    # A small input may expand a lot: let other tasks run between pieces.
                     await asyncio.sleep(0)
             if len(data) > most:
                 raise ExpansionTooLarge(f"more than {most} bytes")
@@ -78,7 +78,7 @@ class Answer:
         return bytes(data)
 
     async def drain(self) -> None:
-        """Reads what is left, if that is little and comes soon: the connection can be used again then."""
+        """Reads the rest of a short, fast response, so that the connection can be reused."""
         with contextlib.suppress(OSError):
             async with asyncio.timeout(_DRAIN_S):
                 size = 0
@@ -89,7 +89,7 @@ class Answer:
 
 
 class Outbound:
-    """Calls of one kind, so many at a time, shared fairly between callers. Belongs to one event loop."""
+    """Calls of one kind, at most `most` at a time, shared fairly between callers. Belongs to one event loop."""
 
     def __init__(self, name: str, most: int = 8) -> None:
         self._turns = Turns(name, most)
@@ -98,12 +98,12 @@ class Outbound:
 
     @contextlib.asynccontextmanager
     async def open(self, call: Call, turn: str = "") -> AsyncIterator[Answer]:
-        """The answer, whatever its status. `turn`: whose turn the call takes.
+        """Sends the call and yields the response, whatever its status. `turn`: the queue of the call.
 
         Raises `TimeoutError`, `CallFailed`, `ProxyRefused` (all are `OSError`), `TooManyRequests`.
         """
         async with self._turns.turn(turn):
-            # The first call loads httpx and the certificates, which is not the other side's time.
+            # The first call loads httpx and the certificates; this does not count towards the timeout.
             client = await self._client(call)
             async with asyncio.timeout(call.timeout_s):
                 response = await client.send(_request_of(client, call), stream=True)
@@ -116,7 +116,7 @@ class Outbound:
         try:
             proxy = call.egress.proxy_for(call.url)
         except ValueError as error:
-            raise CallFailed(f"its address can't be sent ({type(error).__name__})") from None
+            raise CallFailed(f"the URL is invalid ({type(error).__name__})") from None
         key = (proxy, urlsplit(call.url).scheme == "https", call.private)
         async with self._opening:
             if (client := self._clients.get(key)) is None:
@@ -124,7 +124,7 @@ class Outbound:
         return client
 
     async def close(self, grace_s: float = 0.0) -> None:
-        """Closes all connections; what waits is cancelled, what has begun has `grace_s` to end."""
+        """Closes all connections: cancels waiting calls, and gives running ones `grace_s` seconds to finish."""
         self._turns.close()
         if grace_s:
             await self._turns.finished(grace_s)

@@ -1,4 +1,4 @@
-"""Packed bodies (`content-encoding`): gzip, deflate, zstd and br, unpacked piece by piece within bounds.
+"""Decompresses bodies (`content-encoding`: gzip, deflate, zstd, br) incrementally and within bounds.
 
 gzip and deflate come with Python; zstd and br need the packages backports.zstd and brotli (the extra `packing`).
 """
@@ -14,37 +14,37 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 EXTRA = "gatehouse-platform[packing]"
-# Several codings on top of each other are allowed; nobody uses more than two.
+# Several codings may be applied to one body; in practice at most two are.
 MOST_CODINGS = 3
 PIECE = 64 * 1024
-# What a decoder of zstd may hold: 8 MB, as RFC 9659 has it for HTTP.
+# The window of a zstd decoder: 8 MB, the limit for HTTP in RFC 9659.
 _ZSTD_WINDOW_LOG = 23
 
 
 class UnknownCoding(ValueError):
-    """A coding that is not read here."""
+    """An unsupported content coding."""
 
 
 class CorruptBody(ValueError):
-    """What came is not what its coding says, or ends early."""
+    """The data is not valid in its coding, or ends early."""
 
 
 class ExpansionTooLarge(ValueError):
-    """More comes out than may."""
+    """The decompressed data exceeds the limit."""
 
 
 class _Stage(Protocol):
-    """One coding. `done`: its end has been read."""
+    """The decoder of one coding. `done`: it has read the end of the data."""
 
     done: bool
 
     def feed(self, data: bytes, most: int) -> bytes:
-        """About `most` bytes of what `data`, and what is held from before, give. Raises `CorruptBody`."""
+        """Adds `data` and returns about `most` bytes of output. Raises `CorruptBody`."""
         ...
 
 
 class _Zlib:
-    """gzip, whose members may follow each other, and deflate with the frame that it should have."""
+    """gzip, which may have several members, and deflate with its zlib header."""
 
     def __init__(self, bits: int, *, several: bool = False) -> None:
         self._bits = bits
@@ -59,12 +59,12 @@ class _Zlib:
         out = b""
         while not out:
             if self.done:
-                # Some writers fill the last block with zeros.
+                # Some writers pad the last block with zeros.
                 data = data.lstrip(b"\0") if self._several else data
                 if not data:
                     break
                 if not self._several:
-                    raise CorruptBody("something follows its end")
+                    raise CorruptBody("data follows its end")
                 self._decoder, self.done = zlib.decompressobj(self._bits), False
             try:
                 out = self._decoder.decompress(data, most)
@@ -79,7 +79,7 @@ class _Zlib:
 
 
 class _Deflate:
-    """`deflate`: zlib's frame, as the standard says; or bare, as old servers write it."""
+    """`deflate`: with the zlib header of the standard, or raw, as old servers send it."""
 
     def __init__(self) -> None:
         self._begun = b""
@@ -100,7 +100,7 @@ class _Deflate:
 
 
 class _Zstd:
-    """zstd, whose frames may follow each other."""
+    """zstd, which may have several frames."""
 
     def __init__(self, library: Any) -> None:
         self._library = library
@@ -133,7 +133,7 @@ class _Zstd:
 
 
 class _Brotli:
-    """br, within about what is asked for: its decoder gives whole blocks."""
+    """br. The output may exceed `most` a little: the decoder returns whole blocks."""
 
     def __init__(self, library: Any) -> None:
         self._library = library
@@ -146,10 +146,10 @@ class _Brotli:
         self._held += data
         if self.done:
             if self._held:
-                raise CorruptBody("something follows its end")
+                raise CorruptBody("data follows its end")
             return b""
         try:
-            # What it has not given yet must be taken before it is given more.
+            # The decoder must return its pending output before it accepts more input.
             given, self._held = (self._held, b"") if self._decoder.can_accept_more_data() else (b"", self._held)
             out: bytes = self._decoder.process(given, output_buffer_limit=most)
         except self._library.error as error:
@@ -161,7 +161,7 @@ class _Brotli:
 @functools.cache
 def _brotli() -> Any:
     library = importlib.import_module("brotli")
-    # Before 1.2 it could not be told how much to give at most.
+    # Before 1.2 there was no limit for the output.
     if not hasattr(library.Decompressor, "can_accept_more_data"):
         raise ImportError("brotli is older than 1.2")
     return library
@@ -183,7 +183,7 @@ _OTHER_NAMES = {"x-gzip": "gzip"}
 
 @functools.cache
 def known_codings() -> tuple[str, ...]:
-    """Those that can be unpacked here, with the packages that are installed."""
+    """Returns the codings that the installed packages support."""
     found = ["gzip", "deflate"]
     for name, load in (("zstd", _zstd), ("br", _brotli)):
         try:
@@ -195,7 +195,7 @@ def known_codings() -> tuple[str, ...]:
 
 
 def read_codings(header: str) -> tuple[str, ...]:
-    """The codings of a `content-encoding` in the order in which they were put on; none for `identity`.
+    """Parses `content-encoding`; returns the codings in the order of their application, none for `identity`.
 
     Raises `UnknownCoding`.
     """
@@ -203,32 +203,32 @@ def read_codings(header: str) -> tuple[str, ...]:
     names = [_OTHER_NAMES.get(word, word) for word in words if word not in ("", "identity")]
     for name in names:
         if name not in _STAGES:
-            raise UnknownCoding(f"the coding '{name[:40]}' is not known here")
+            raise UnknownCoding(f"the coding '{name[:40]}' is not supported; use one of: {', '.join(known_codings())}")
         if name not in known_codings():
             raise UnknownCoding(f"the coding '{name}' needs a package that is not installed: {EXTRA}")
     if len(names) > MOST_CODINGS:
-        raise UnknownCoding(f"{len(names)} codings on top of each other are more than {MOST_CODINGS}")
+        raise UnknownCoding(f"{len(names)} codings on one body are more than {MOST_CODINGS}")
     return tuple(names)
 
 
 class Unpacker:
-    """Unpacks what comes bit by bit: `give` it, then `take` until nothing comes."""
+    """Decompresses incrementally: `give` data, then `take` until it returns nothing."""
 
     def __init__(self, codings: Sequence[str]) -> None:
-        """`codings` as `read_codings` gives them."""
+        """`codings` as `read_codings` returns them."""
         self._stages = [_STAGES[name]() for name in reversed(codings)]
         self._input = b""
         self._at = 0
         self._empty = True
 
     def give(self, data: bytes) -> None:
-        """More has come."""
+        """Adds input."""
         left = self._input[self._at :]
         self._input, self._at = left + data if left else data, 0
         self._empty = self._empty and not data
 
     def take(self, most: int = PIECE) -> bytes:
-        """About `most` bytes at most; empty when more has to come. Raises `CorruptBody`."""
+        """Returns at most about `most` bytes; empty if more input is needed. Raises `CorruptBody`."""
         return self._pull(len(self._stages) - 1, most)
 
     def _pull(self, place: int, most: int) -> bytes:
@@ -236,20 +236,20 @@ class Unpacker:
             at, self._at = self._at, self._at + PIECE
             return self._input[at : at + PIECE]
         stage = self._stages[place]
-        # What it holds comes before it is given more.
+        # Read its pending output before adding input.
         out = stage.feed(b"", most)
         while not out and (data := self._pull(place - 1, PIECE)):
             out = stage.feed(data, most)
         return out
 
     def finish(self) -> None:
-        """Nothing more comes. Raises `CorruptBody` if something is missing; nothing at all is an empty body."""
+        """Ends the input. Raises `CorruptBody` if it is incomplete; no input at all is an empty body."""
         if not self._empty and not all(stage.done for stage in self._stages):
-            raise CorruptBody("it ends in the middle")
+            raise CorruptBody("the data is incomplete")
 
 
 def unpack(data: bytes, codings: Sequence[str], limit: int) -> bytes:
-    """The decoded body. Raises `CorruptBody`, and `ExpansionTooLarge` as soon as more than `limit` bytes come out."""
+    """Decompresses a body. Raises `CorruptBody`, and `ExpansionTooLarge` once the output exceeds `limit` bytes."""
     unpacker = Unpacker(codings)
     unpacker.give(data)
     parts: list[bytes] = []

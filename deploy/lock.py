@@ -1,6 +1,6 @@
 """Writes the lock files: every package that the checkout needs, with hashes. Needs uv.
 
-Pinned versions stay as they are, so that adding a package changes nothing else; `--upgrade` takes the newest.
+Pinned versions stay as they are, so that adding a package changes nothing else; `--upgrade` selects the newest.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def compile_lock(lock: Path, head: str, *arguments: str, stdin: str | None = Non
 
 
 def blocks(lock: Path) -> dict[str, str]:
-    """Name -> its lines in a lock: a pin for each range of Pythons that has one."""
+    """Returns the lines of each package in a lock: one pin for each range of Python versions."""
     found: dict[str, str] = {}
     for pin in pins(lock.read_text()):
         found[pin.name] = found.get(pin.name, "") + pin.text
@@ -56,24 +56,24 @@ def blocks(lock: Path) -> dict[str, str]:
 
 
 def compile_beside(lock: Path, requirements: str) -> dict[str, str]:
-    """Locks what comes on top of `requirements.lock`, at versions that fit it, and returns its pins."""
+    """Locks packages in addition to `requirements.lock`, at compatible versions, and returns their pins."""
     compile_lock(lock, "", "--python-version", "3.11", "--constraint", str(LOCK), "-", stdin=requirements)
     locked = blocks(LOCK)
     return {name: text for name, text in blocks(lock).items() if name not in locked}
 
 
 def write(lock: Path, what: str, added: Mapping[str, str]) -> None:
-    """Writes pins below a heading."""
+    """Writes pins below a header."""
     lock.write_text(BESIDE_HEAD.format(what=what) + "".join(added.values()))
 
 
 def is_torch(name: str) -> bool:
-    """Whether torch for the CPU comes without it."""
+    """Whether torch for the CPU does not need the package."""
     return name == "torch" or name.startswith("nvidia-") or name in NOT_LOADED
 
 
 def lock_sentence_transformers() -> None:
-    """Locks the library, and torch in two ways."""
+    """Locks the library, and torch with and without CUDA."""
     if TORCH.exists():
         # uv keeps the pins of the file that it writes: those of both files are to stay.
         SENTENCE_TRANSFORMERS.write_text(SENTENCE_TRANSFORMERS.read_text() + TORCH.read_text())

@@ -1,4 +1,4 @@
-"""Draws `docs/concepts/architecture.svg`: the path of a request and the floors of the house.
+"""Draws `docs/concepts/architecture.svg`: the path of a request and the layers of the packages.
 
 The steps are the table at the top of `gateway/engine/pipeline.py`, and `Pipeline.handle` must call them in that order;
 the floors are those that `tests/architecture/floors.py` holds every import to.
@@ -36,7 +36,7 @@ _STEP, _FIRST, _WIDE = 68, 92, 660
 
 
 class Step(NamedTuple):
-    """One row of the table: its name, what happens, and the rooms that do it."""
+    """One row of the table: its name, what happens, and the packages that do it."""
 
     name: str
     what: str
@@ -44,7 +44,7 @@ class Step(NamedTuple):
 
 
 def steps() -> list[Step]:
-    """Of the path, in their order. Raises `ValueError` where the code calls them in another."""
+    """Returns the steps of the path in order. Raises `ValueError` if the code calls them in another order."""
     tree = ast.parse(PIPELINE.read_text())
     found: list[Step] = []
     for line in (ast.get_docstring(tree, clean=False) or "").split("\n"):
@@ -57,12 +57,12 @@ def steps() -> list[Step]:
     called = _calls_of_handle(tree)
     order = [step.name for step in found if step.name in CALLS]
     if order != list(CALLS) or [name for name in called if name in CALLS.values()] != list(CALLS.values()):
-        raise ValueError(f"the table has {order}, and `handle` calls {called}")
+        raise ValueError(f"the table has the order {order}, but `handle` calls {called}")
     return found
 
 
 def _calls_of_handle(tree: ast.Module) -> list[str]:
-    """The names that `Pipeline.handle` calls, from top to bottom."""
+    """Returns the names that `Pipeline.handle` calls, from top to bottom."""
     handle = next(node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef) and node.name == "handle")
     calls = [node for node in ast.walk(handle) if isinstance(node, ast.Call)]
     calls.sort(key=lambda call: (call.func.end_lineno or 0, call.func.end_col_offset or 0))
@@ -71,7 +71,7 @@ def _calls_of_handle(tree: ast.Module) -> list[str]:
 
 
 def floors() -> list[tuple[str, ...]]:
-    """Top down, as the test of imports has them, without the rooms that are planned only."""
+    """Returns the layers from the import test, top down, without planned packages."""
     sys.path.insert(0, str(ROOT))
     from tests.architecture.floors import FLOORS, PLANNED
 
@@ -80,7 +80,7 @@ def floors() -> list[tuple[str, ...]]:
 
 
 def picture() -> str:
-    """The SVG."""
+    """Returns the SVG."""
     rows, storeys = steps(), floors()
     height = _FIRST + _STEP * (len(rows) + 1) + 30
     parts = [

@@ -10,7 +10,7 @@ _PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[^ ;\\\n]+)(?: ; (?P<marke
 
 
 class Pin(NamedTuple):
-    """A package at a version, on machines that `marker` names ("": all); `needed_by` has names as in the lock."""
+    """A package version for the machines that `marker` selects ("" for all); `needed_by` has names as in the lock."""
 
     name: str
     version: str
@@ -21,16 +21,16 @@ class Pin(NamedTuple):
 
 
 def pins(lock: str) -> list[Pin]:
-    """All pins of a lock's text. A package may have several, of which a machine's Python takes one."""
+    """Returns all pins of a lock file. A package may have several for different Python versions."""
     return [_pin(block) for block in _BLOCK.findall(lock)]
 
 
 def _pin(block: str) -> Pin:
     found = _PIN.match(block)
     if found is None:
-        raise ValueError(f"no pin of a lock: {block.splitlines()[0]}")
+        raise ValueError(f"this line of the lock file is not a pin: {block.splitlines()[0]}")
     hashes = re.findall(r"--hash=sha256:([0-9a-f]{64})", block)
-    # `# via name`, or `# via` and a name a line.
+    # `# via name`, or `# via` and one name per line.
     needed_by = re.findall(r"^    # (?:via +|  )([a-z0-9].*)$", block, re.MULTILINE)
     marker = (found["marker"] or "").strip()
     return Pin(found["name"], found["version"], marker, tuple(hashes), tuple(needed_by), block)

@@ -28,7 +28,7 @@ ONLY_FOR_WORK = "docs"  # the extra that nothing runs with
 
 
 def sbom(lock: str, project: Mapping[str, Any], version: str) -> dict[str, Any]:
-    """The document, without a time: one lock has one bill."""
+    """Returns the document, without a timestamp: the same lock gives the same document."""
     found = pins(lock)
     scopes = scopes_of(found, project)
     ours = f"pkg:pypi/{project['name']}@{version}"
@@ -55,12 +55,12 @@ def sbom(lock: str, project: Mapping[str, Any], version: str) -> dict[str, Any]:
 
 
 def purl(pin: Pin) -> str:
-    """The package's address in the form that scanners know."""
+    """Returns the package URL (purl), which scanners use."""
     return f"pkg:pypi/{pin.name}@{pin.version}"
 
 
 def component(pin: Pin, scope: str) -> dict[str, Any]:
-    """A package; its hashes are those of all files that the lock allows, one for each platform."""
+    """Returns a package with the hashes of all files in the lock, one for each platform."""
     made: dict[str, Any] = {
         "type": "library",
         "bom-ref": purl(pin),
@@ -76,7 +76,7 @@ def component(pin: Pin, scope: str) -> dict[str, Any]:
 
 
 def model(path: str) -> dict[str, Any]:
-    """A model that ships, with the hash of its file."""
+    """Returns a bundled model with the hash of its file."""
     return {
         "type": "machine-learning-model",
         "bom-ref": path,
@@ -112,7 +112,7 @@ def name_of(requirement: str) -> str:
 
 
 def dependencies(found: Iterable[Pin], ours: str) -> list[dict[str, Any]]:
-    """Which package needs which, as the lock says it."""
+    """Returns the dependencies between packages, from the lock."""
     places: dict[str, list[str]] = {}
     needs: dict[str, set[str]] = {ours: set()}
     for pin in found:
@@ -126,7 +126,7 @@ def dependencies(found: Iterable[Pin], ours: str) -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    """Prints the bill of this checkout."""
+    """Prints the bill of materials of this checkout."""
     if sys.argv[1:]:
         sys.stderr.write(f"gatehouse sbom: takes no options, and got {' '.join(sys.argv[1:])}\n")
         return 2

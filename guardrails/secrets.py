@@ -1,7 +1,7 @@
-"""Keys, tokens, private keys and connection strings: by the forms that their issuers gave them, and by their disorder.
+"""Keys, tokens, private keys and connection strings: by the issuers' formats, and by entropy.
 
-The rules are in `secret_rules.toml`. What only looks random must also stand where a secret would: after a word such as
-`token` or `password` and a sign such as `=`.
+The rules are in `secret_rules.toml`. A text that only looks random must also follow a name such as `token` or
+`password` and a sign such as `=`.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _ENCODED = re.compile(
 _ASSIGNED = re.compile(
     r"(?:=>|:{1,3}=|\|\||\?=|==|[=:>,])(?=[\"'`\s=]{0,5}(?P<value>[A-Za-z0-9+/_.~-]{10,400}={0,3})(?![\w/=]))"
 )
-# What comes before the sign: the name of what is assigned, within so many letters.
+# The name before the sign, within this many characters.
 _NAME_BEFORE = re.compile(r"(?P<name>[A-Za-z][\w.-]{0,60}(?:[ \t][\w.-]{1,30})?)[\"'`\])\s]{0,4}\Z")
 _NAME_REACH = 90
-# A long value is no placeholder, whatever it begins with.
+# A long value is never a placeholder.
 _LONG = 30
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PLACEHOLDER = re.compile(
@@ -51,14 +51,14 @@ _LEAST_LENGTH = 8
 _LEAST_ASSIGNED = 3.4
 
 
-def _disorder(text: str) -> float:
-    """Bits a character (Shannon)."""
+def _entropy(text: str) -> float:
+    """Returns the Shannon entropy in bits per character."""
     counts = Counter(text)
     return -sum(count / len(text) * math.log2(count / len(text)) for count in counts.values())
 
 
 def _is_random(value: str) -> bool:
-    """Whether a value could have been made by a machine, or is a password: letters with digits or signs, no word."""
+    """Whether a value looks generated or like a password: letters with digits or symbols, and no word."""
     if _PLACEHOLDER.search(value) or len(set(value)) < 5:
         return False
     classes = sum(
@@ -69,15 +69,15 @@ def _is_random(value: str) -> bool:
         return False
     if re.fullmatch(r"[\d.:/-]+", value) or re.fullmatch(r"[A-Za-z_]+(?:[.(/][A-Za-z_.\d]*)+\)?", value):
         return False
-    return _disorder(value) >= _LEAST_ENTROPY or (classes >= 3 and len(value) >= 8)
+    return _entropy(value) >= _LEAST_ENTROPY or (classes >= 3 and len(value) >= 8)
 
 
-def _looks_made(value: str) -> bool:
-    """Whether nobody would write it by hand: letters and digits well mixed, more so the shorter it is."""
+def _looks_generated(value: str) -> bool:
+    """Whether a value is probably not written by hand: letters and digits are mixed, the more the shorter it is."""
     if value.count("/") >= 2 or value.startswith(("/", "-", ".")) or ".so" in value:
         return False
     changes = sum(a.isdigit() != b.isdigit() for a, b in itertools.pairwise(value))
-    return changes >= 3 and _disorder(value) >= min(_LEAST_ASSIGNED, math.log2(len(value)) - 0.6)
+    return changes >= 3 and _entropy(value) >= min(_LEAST_ASSIGNED, math.log2(len(value)) - 0.6)
 
 
 def _is_mixed(value: str) -> bool:
@@ -87,7 +87,7 @@ def _is_mixed(value: str) -> bool:
 
 
 class SecretsConfig(TextGuardrail):
-    """Keys, tokens, private keys, connection strings; masked ones are lost."""
+    """Keys, tokens, private keys, connection strings; masked ones can't be restored."""
 
     kind: Literal["secrets"] = Field(description="Keys, tokens, private keys, connection strings.")
     own: tuple[Secret, ...] = Field(default=(), description="Your own secrets, to be found in any text.")
@@ -98,7 +98,7 @@ class SecretsConfig(TextGuardrail):
 
 
 class IssuedForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The form that an issuer gave its keys, in `secret_rules.toml`; what the fields mean stands there."""
+    """The format of an issuer's keys, from `secret_rules.toml`, which explains the fields."""
 
     has: tuple[str, ...]
     form: str
@@ -106,7 +106,7 @@ class IssuedForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PlacedForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A place where a secret stands, in `secret_rules.toml`; what the fields mean stands there."""
+    """A context that contains a secret, from `secret_rules.toml`, which explains the fields."""
 
     form: str
     when: str = ""
@@ -117,7 +117,7 @@ class PlacedForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AssignedNames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What stands before a sign such as `=`, in `secret_rules.toml`."""
+    """Names before a sign such as `=`, from `secret_rules.toml`."""
 
     services: tuple[str, ...]
     harmless: tuple[str, ...]
@@ -139,7 +139,7 @@ class Rules:
             (name, rule, re.compile(rf"(?<![A-Za-z0-9_-])(?:{rule.form})(?![A-Za-z0-9])"))
             for name, rule in file.issued.items()
         ]
-        # Forms under the same condition, which is then looked for once.
+        # Patterns by their condition, which is then searched once.
         self.placed: dict[re.Pattern[str], list[tuple[PlacedForm, re.Pattern[str]]]] = {}
         for rule in file.placed.values():
             self.placed.setdefault(re.compile(rule.when), []).append((rule, re.compile(rule.form)))
@@ -147,30 +147,30 @@ class Rules:
         self._harmless = re.compile(f"(?i){'|'.join(file.assigned.harmless)}")
 
     def is_assigned_secret(self, text: str, match: re.Match[str]) -> bool:
-        """Whether the value behind a sign is a secret, by its look and by the name before the sign."""
+        """Whether the value after a sign is a secret, by its format and by the name before the sign."""
         value = match["value"]
         if not any(letter.isdigit() for letter in value):
             return False
         before = _NAME_BEFORE.search(text, max(0, match.start() - _NAME_REACH), match.start())
         if before is None or self._harmless.search(before["name"]) is not None:
             return False
-        if _is_random(value) and len(value) >= 14 and _looks_made(value):
+        if _is_random(value) and len(value) >= 14 and _looks_generated(value):
             return True
         if self._services.search(before["name"]) is None or (len(value) < _LONG and _PLACEHOLDER.search(value)):
             return False
         if value.isdigit():
             return 14 <= len(value) <= 24
-        return _UUID.fullmatch(value) is not None or (_is_mixed(value) and _disorder(value) >= _LEAST_ENTROPY)
+        return _UUID.fullmatch(value) is not None or (_is_mixed(value) and _entropy(value) >= _LEAST_ENTROPY)
 
 
 @functools.cache
 def rules() -> Rules:
-    """Read when a finder is made: a configuration that only names the guardrail is checked without."""
+    """Loads the rules, with the first finder: checking a configuration does not need them."""
     return Rules(msgspec.toml.decode(RULES.read_bytes(), type=RuleFile))
 
 
 class SecretFinder:
-    """Finds secrets. `own` are the company's own, kept only as keyed hashes of their words."""
+    """Finds secrets. `own`: the company's own secrets, of which only keyed hashes are stored."""
 
     def __init__(self, own: Iterable[str] = ()) -> None:
         self._rules = rules()
@@ -184,7 +184,7 @@ class SecretFinder:
         return hmac.digest(self._salt, word.encode("utf-8", "surrogatepass"), hashlib.sha256)
 
     def find(self, text: str) -> list[Span]:
-        """Spans whose kind is the rule's name. Secrets in base64 or hex are found too, as the code that holds them."""
+        """Returns spans whose kind is the rule's name; for a secret in base64 or hex, the encoded text."""
         spans = list(self._plain(text))
         for match in _ENCODED.finditer(text):
             decoded = _decoded(match[0])
@@ -222,7 +222,7 @@ class SecretFinder:
             place = 0
             while (begins := _KEY_BEGINS.search(text, place)) is not None:
                 ends = _KEY_ENDS.search(text, begins.end(), begins.end() + _LONGEST_KEY)
-                # One that does not end is taken to go on.
+                # A key without an end extends to the limit.
                 place = ends.end() if ends is not None else min(len(text), begins.end() + _LONGEST_KEY)
                 yield Span(begins.start(), place, "private_key")
 
@@ -232,7 +232,7 @@ def _placed(text: str, rule: PlacedForm, form: re.Pattern[str]) -> Iterable[Span
         name = match.lastgroup or "value"
         value, start = match[name], match.start(name)
         if rule.random:
-            # What ends the sentence is no part of it.
+            # Punctuation at the end is not part of the value.
             value = value.rstrip(".:!?")
         if _is_random(value) and len(value) >= _LEAST_LENGTH if rule.random else not _PLACEHOLDER.search(value):
             span = match.span() if rule.whole else (start, start + len(value))
@@ -240,7 +240,7 @@ def _placed(text: str, rule: PlacedForm, form: re.Pattern[str]) -> Iterable[Span
 
 
 def _decoded(code: str) -> str:
-    """What base64 or hex stands for, if it is text; else nothing."""
+    """Decodes base64 or hex; empty if the result is not text."""
     try:
         if re.fullmatch(r"(?:[0-9a-f]{2})+", code):
             raw = bytes.fromhex(code)

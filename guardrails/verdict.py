@@ -82,7 +82,7 @@ class Policy(msgspec.Struct, frozen=True):
     def hand_over(self, exchange: Exchange, reason: str) -> str:
         """Notifies the hand-over webhook; returns the answer for the caller, with the request id as reference."""
         if self.handover is not None:
-            self.handover.tell(exchange, self.name, reason)
+            self.handover.notify(exchange, self.name, reason)
         return f"{self.say} (reference: {exchange.id})"
 
     def failed(self, error: BaseException, stage: Stage, exchange: Exchange, characters: int = 0) -> None:

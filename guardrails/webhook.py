@@ -1,4 +1,4 @@
-"""Tells a webhook that a conversation needs a person."""
+"""Notifies a webhook that a conversation needs a person."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class Handover:
-    """Tells a webhook that a person is asked for. What it sends holds no word of the conversation."""
+    """Notifies a webhook that a person must take over. The event contains no text of the conversation."""
 
     def __init__(self, url: str, outbound: Outbound | None = None, egress: Egress = DIRECT) -> None:
-        """`outbound` calls the webhook, `egress` is the way to it."""
+        """`outbound` calls the webhook; `egress` has the proxies for it."""
         self._outbound = outbound or Outbound("webhooks")
         self._url = url
         self._egress = egress
         self._sending: set[asyncio.Task[None]] = set()
 
-    def tell(self, exchange: Exchange, guardrail: str, reason: str) -> None:
-        """Sends without being waited for."""
+    def notify(self, exchange: Exchange, guardrail: str, reason: str) -> None:
+        """Sends the event in the background."""
         event = {
             "event": "human_requested",
             "id": exchange.id,
@@ -45,5 +45,5 @@ class Handover:
         try:
             await post_event(self._outbound, self._url, event, self._egress, event["app"])
         except Exception as error:
-            # The caller has been told to wait for a person: whoever runs this must hear that nobody was.
-            structlog.get_logger().error("a hand-over could not be told", error=type(error).__name__)
+            # The caller now waits for a person, so the operator must learn that no person was notified.
+            structlog.get_logger().error("the webhook for a handover failed", error=type(error).__name__)

@@ -1,4 +1,4 @@
-"""Sends traces away from a thread of its own.
+"""Exports traces in a separate thread.
 
 A collector that is slow, wrong or gone costs bounded memory and no time of a request: spans wait in a bounded queue,
 and what does not fit is dropped and counted.
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from observability.tracing import Batching, Limits
     from observability.transports import Transport
 
-# How long a thread whose delivery was ended from outside may take to come back.
+# How long the thread may take to return after its delivery was stopped.
 LET_GO_S = 0.5
 
 
 class Exporter:
-    """`put` never waits. `dropped` counts spans that could not be kept or delivered."""
+    """Queues and exports spans. `put` never waits. `dropped` counts spans that were not queued or not delivered."""
 
     def __init__(self, transport: Transport, batching: Batching, limits: Limits) -> None:
-        """The transport is the exporter's from then on. Make it in the process that uses it: threads and gRPC's
+        """Takes ownership of the transport. Create it in the process that uses it: threads and gRPC's
         channels do not outlive a fork.
         """
         self._transport = transport
@@ -38,7 +38,7 @@ class Exporter:
         self._limits = limits
         self._queue: deque[Any] = deque()
         self._sending = 0
-        # Guards everything that both threads write; notified when there is something for the exporter's thread to do.
+        # Guards everything that both threads write; notified when there is work for the exporter's thread.
         self._changed = threading.Condition()
         self._ending = False
         self._failing = False
@@ -50,7 +50,7 @@ class Exporter:
         """Queues a trace: all of its spans, or none."""
         batching = self._batching
         if len(self._queue) + self._sending + len(trace) > batching.waiting:
-            # Only this thread adds, so that there can be more room by now and never less.
+            # Only this thread adds spans, so the free space can only grow meanwhile.
             with self._changed:
                 self.dropped += len(trace)
             return
@@ -60,12 +60,12 @@ class Exporter:
         with self._changed:
             waited = len(self._queue)
             self._queue += encoded
-            # The first begins the wait for others, and a full batch ends it.
+            # The first span starts the wait for a batch, and a full batch ends it.
             if not waited or waited < batching.spans <= len(self._queue):
                 self._changed.notify()
 
     def close(self, deadline_s: float) -> None:
-        """Sends what waits, for at most `deadline_s` and a moment; the rest is dropped."""
+        """Sends the queued spans for at most about `deadline_s`; drops the rest."""
         with self._changed:
             self._ending = True
             before = self.dropped
@@ -79,7 +79,7 @@ class Exporter:
             self._sending = 0
             lost = self.dropped - before
         if lost:
-            structlog.get_logger().warning("traces lost at the end", spans=lost, endpoint=self._transport.shown)
+            structlog.get_logger().warning("traces dropped at shutdown", spans=lost, endpoint=self._transport.shown)
 
     def _run(self) -> None:
         while batch := self._next():
@@ -93,13 +93,13 @@ class Exporter:
             self._failing = bool(problem)
 
     def _next(self) -> list[Any]:
-        """The next batch, when it is full or its first span has waited long enough; empty at the end."""
+        """Waits for the next batch: until it is full or its first span has waited long enough; empty at the end."""
         batching = self._batching
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._ending)
             self._changed.wait_for(lambda: len(self._queue) >= batching.spans or self._ending, batching.delay_s)
             batch = list(itertools.islice(self._queue, batching.spans))
-            # Before they leave the queue: `put` adds up both without the lock.
+            # Before they leave the queue, because `put` adds both without the lock.
             self._sending = len(batch)
             for _ in batch:
                 self._queue.popleft()
@@ -109,5 +109,5 @@ class Exporter:
         try:
             return self._transport.send(batch)
         except Exception as error:
-            # Whatever a library makes of a collector: the thread goes on, and the next batch is tried.
+            # The library may raise anything: the thread continues with the next batch.
             return type(error).__name__

@@ -1,4 +1,4 @@
-"""OTLP's protobuf, written by hand: what spans need of it, and nothing else.
+"""A minimal encoder of OTLP's protobuf, for spans only.
 
 The SDK's spans and encoder take about six times as long; `docs/decisions.md` has the figures, and the rule by which
 this stays. A test holds it to the SDK's bytes. Field numbers: opentelemetry-proto 1.x, trace.proto and common.proto.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from contract.exchange import AttributeValue
     from observability.trace import SpanRecord
 
-# Caching these would only push out what comes again.
+# Caching these would only evict values that recur.
 NEVER_THE_SAME = frozenset({REQUEST_ID, RESPONSE_ID})
 _double = struct.Struct("<d").pack
 _fixed64 = struct.Struct("<Q").pack
@@ -65,7 +65,7 @@ def _pair(key: str, value: AttributeValue | tuple[str, ...]) -> bytes:
 
 @lru_cache(maxsize=8192, typed=True)
 def _known_pair(key: str, value: str | int | tuple[str, ...]) -> bytes:
-    """Most attributes say the same from request to request."""
+    """Caches attributes, most of which are the same in every request."""
     return _span_attribute(key, value)
 
 
@@ -85,7 +85,7 @@ def _attributes(values: Mapping[str, AttributeValue]) -> bytes:
     return b"".join(parts)
 
 
-# A Status that says nothing, and the flags: they say whether the parent is in another process.
+# An unset Status, and the flags: whether the parent is in another process.
 _NO_STATUS = b"\x7a\x00"
 _OWN_PARENT = b"\x85\x01" + struct.pack("<I", 0x100)
 _REMOTE_PARENT = b"\x85\x01" + struct.pack("<I", 0x300)

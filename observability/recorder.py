@@ -1,4 +1,4 @@
-"""Takes finished ledgers off the path and makes of them, in batches, what leaves the process."""
+"""Processes finished request records in batches, off the hot path: traces, metrics and log lines."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FLUSH_S = 3.0
 
 
 class RecorderConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """`tracing` says what is traced and where traces go, `log` the form of the log lines."""
+    """`tracing`: which requests are traced and where traces go; `log`: the format of the log lines."""
 
     tracing: TracingConfig = TracingConfig()
     log: Literal["json", "text", "off"] = "json"
@@ -52,7 +52,7 @@ def sample(exchange: Exchange, sampling: Sampling) -> None:
 
 
 class Recorder:
-    """`began` and `finish` cost a microsecond; the rest happens a tenth of a second later."""
+    """`began` and `finish` take a microsecond; the rest runs a tenth of a second later."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Recorder:
         environ: Mapping[str, str] = os.environ,
         output: BinaryIO | None = None,
     ) -> None:
-        """`quality` by pipeline and `accounts` are for the metrics; `output` takes the log lines, stderr by default."""
+        """`quality` (by pipeline) and `accounts` are for the metrics; `output` (default: stderr) gets the log lines."""
         self._config = config
         self._output = output
         self._environ = environ
@@ -79,7 +79,7 @@ class Recorder:
         self._draining: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Needs a running event loop, and the process that serves. Raises `ValueError` where traces can't be sent."""
+        """Starts; call it on the event loop of the serving process. Raises `ValueError` if traces can't be sent."""
         self._exporter = self._open_exporter()
         self._draining = asyncio.get_running_loop().create_task(self._drain_for_ever())
 
@@ -88,7 +88,7 @@ class Recorder:
         self._sampling = tracing.sampling
         log = structlog.get_logger()
         for warning in tracing.warnings:
-            log.warning("a variable of the environment can't be honoured", problem=warning)
+            log.warning("an environment variable is invalid", problem=warning)
         if tracing.collector is None and not tracing.console:
             return None
         try:
@@ -96,22 +96,22 @@ class Recorder:
         except ExtraAbsent as error:
             if self._config.tracing.otlp:
                 raise
-            # The variables are often set for every program of a machine, this one among them.
-            log.warning("no traces are made, though the environment asks for them", problem=str(error))
+            # The variables are often set for all programs of a machine.
+            log.warning("tracing is off although the environment enables it", problem=str(error))
             return None
         return Exporter(transport, tracing.batching, tracing.limits)
 
     def listen(self, listener: Callable[[Exchange], None]) -> None:
-        """Calls `listener` with each finished ledger, on the event loop, when its turn comes."""
+        """Registers `listener`, which is called with each finished request record, on the event loop."""
         self._listeners.append(listener)
 
     def began(self, exchange: Exchange) -> None:
-        """A request has begun: decides whether it is traced, so that the decision goes upstream."""
+        """Records the start of a request; decides whether it is traced, so that the decision goes upstream."""
         self._in_flight[exchange.surface] = self._in_flight.get(exchange.surface, 0) + 1
         sample(exchange, self._sampling)
 
     def finish(self, exchange: Exchange) -> None:
-        """A request has ended. Never waits."""
+        """Records the end of a request. Never waits."""
         self._in_flight[exchange.surface] -= 1
         if len(self._waiting) >= MAX_WAITING:
             self._lost += 1
@@ -119,12 +119,12 @@ class Recorder:
         self._waiting.append(exchange)
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """The metrics up to this moment: body and content type."""
+        """Returns the current metrics: body and content type."""
         self._drain(float("inf"))
         return self._metrics.render(accept)
 
     async def close(self) -> None:
-        """Records what waits, and flushes the traces for at most a few seconds."""
+        """Processes the pending requests, and flushes the traces for at most a few seconds."""
         if self._draining is not None:
             self._draining.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -141,7 +141,7 @@ class Recorder:
             await asyncio.sleep(DRAIN_EVERY_S)
             while self._waiting:
                 self._drain(time.perf_counter() + SLICE_S)
-                # Requests come first: a slice at a time.
+                # Requests have priority: process a slice at a time.
                 await asyncio.sleep(0)
 
     def _drain(self, until: float) -> None:
@@ -172,7 +172,7 @@ class Recorder:
         return text.encode()
 
     def _write(self, data: bytes) -> None:
-        # A reader of our log that has gone must not end the gateway.
+        # A log reader that has exited must not stop the gateway.
         with contextlib.suppress(OSError, ValueError):
             output = self._output or sys.stderr.buffer
             output.write(data)

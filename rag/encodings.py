@@ -1,4 +1,4 @@
-"""Bytes as text: by their mark, as UTF-8, as they say of themselves, or as the letters make likeliest."""
+"""Decodes bytes: by their byte order mark, as UTF-8, by the declared encoding, or by the most likely encoding."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DECLARED = re.compile(
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w:.-]{1,40})", re.IGNORECASE)
 _WIDE = ("utf-1", "utf-3")
 _ISO_2022_JP = (b"\x1b$B", b"\x1b$@")
-# By the WHATWG's encoding standard names mean what Windows has made of them; others are what Python calls them.
+# In the WHATWG encoding standard these names mean the Windows variants; other names are Python's.
 _MEANT = {
     "iso-8859-1": "cp1252", "latin1": "cp1252", "us-ascii": "cp1252", "ascii": "cp1252", "iso-8859-9": "cp1254",
     "iso-8859-11": "cp874", "tis-620": "cp874", "shift_jis": "cp932", "shift-jis": "cp932", "x-sjis": "cp932",
@@ -46,16 +46,16 @@ _CALLED = {
 
 
 class Decoded(NamedTuple):
-    """A text, and what is to be said of how it was made: empty where nothing was guessed or broken."""
+    """A text, and a note if its encoding was guessed or characters were lost; else the note is empty."""
 
     text: str
     note: str = ""
-    # Of an encoding whose letters are single bytes or pairs: not of UTF-16 and UTF-32, where noughts say nothing.
+    # False for UTF-16 and UTF-32, where zero bytes do not mean that the file is binary.
     is_bytes: bool = True
 
 
 def encoding_of_start(start: bytes) -> str:
-    """What the first bytes say; empty where they say nothing."""
+    """Returns the encoding that the first bytes show; empty if unclear."""
     if start.startswith(_WIDE_MARKS):
         return "utf-32"
     for mark, encoding in _MARKS:
@@ -71,12 +71,12 @@ def encoding_of_start(start: bytes) -> str:
 
 
 def decoded(data: bytes) -> str:
-    """The text; a byte that is none of it becomes a sign that says so."""
+    """Returns the text; an invalid byte becomes U+FFFD."""
     return decode(data).text
 
 
 def decode(data: bytes, media_type: str = "") -> Decoded:
-    """The text. The `charset` of a media type, of a page or of XML is believed where the bytes allow it."""
+    """Decodes a text. A declared `charset` (media type, HTML or XML) applies if the bytes are valid in it."""
     start = data[:_LOOKED_AT]
     if encoding := encoding_of_start(start):
         return _whole(data, encoding)
@@ -101,13 +101,13 @@ def _whole(data: bytes, encoding: str) -> Decoded:
     broken = text.count("\ufffd")
     return Decoded(
         text,
-        f"{broken} letters of it are no {_called(encoding)} and are lost" if broken else "",
+        f"{broken} characters are not valid {_called(encoding)} and are lost" if broken else "",
         encoding[:5] not in _WIDE,
     )
 
 
 def _declared(start: bytes, media_type: str) -> str:
-    """The encoding that is named, as Python calls it; empty for none, for UTF-8 and for names that nobody knows."""
+    """Returns the declared encoding by Python's name; empty for none, for UTF-8 and for unknown names."""
     inside = _DECLARED.search(start)
     names = [found[1] for found in [_CHARSET.search(media_type)] if found is not None]
     names += [(inside[1] or inside[2]).decode("ascii", "replace")] if inside is not None else []
@@ -122,24 +122,26 @@ def _declared(start: bytes, media_type: str) -> str:
 
 
 def _guessed(data: bytes) -> Decoded:
-    """A text that is not UTF-8: with some bytes broken, with lines of another encoding, or all of another."""
+    """Decodes a text that is not valid UTF-8: damaged UTF-8, some lines in another encoding, or all in another."""
     text = data.decode("utf-8", "replace")
     broken = text.count("\ufffd")
-    # A UTF-8 file with some bytes broken has more letters that are whole than that.
+    # A damaged UTF-8 file has more valid characters than broken ones.
     whole = len(text) - broken - len(data.translate(None, _BEYOND_ASCII))
     if whole <= broken:
         encoding = guess(data)
         return Decoded(data.decode(encoding, "replace"), f"its encoding is guessed: {_called(encoding)}")
     others = [line for line in data.split(b"\n") if _is_other(line)]
     if not others:
-        return Decoded(text, f"{broken} letters of it are no UTF-8 and are lost")
+        return Decoded(text, f"{broken} characters are not valid UTF-8 and are lost")
     encoding = guess(b"\n".join(others))
     lines = (line.decode(encoding if _is_other(line) else "utf-8", "replace") for line in data.split(b"\n"))
-    return Decoded("\n".join(lines), f"{len(others)} of its lines are no UTF-8: {_called(encoding)} is guessed")
+    return Decoded(
+        "\n".join(lines), f"{len(others)} lines are not UTF-8; their encoding is guessed: {_called(encoding)}"
+    )
 
 
 def _is_other(line: bytes) -> bool:
-    """Whether a line has letters beyond ASCII and none of UTF-8."""
+    """Whether a line has bytes beyond ASCII, none of which is valid UTF-8."""
     if line.isascii():
         return False
     text = line.decode("utf-8", "replace")
@@ -147,17 +149,17 @@ def _is_other(line: bytes) -> bool:
 
 
 def _called(encoding: str) -> str:
-    """An encoding as people call it."""
+    """Returns the common name of an encoding."""
     if encoding in _CALLED:
         return _CALLED[encoding]
     return encoding.replace("iso8859_", "ISO-8859-").replace("cp125", "Windows-125").replace("_", "-")
 
 
 def clean(text: str) -> str:
-    """Without noughts, which no store of texts takes, without marks that nobody sees, and in one form.
+    """Normalises a text: removes NUL and invisible characters, and applies NFC, as for questions.
 
-    Halves of letters are joined, or replaced. Letters with accents are one sign where there is one (NFC), as a question
-    has them; ligatures and the forms of Arabic letters that PDFs hold are the letters that they are made of.
+    Joins surrogate pairs and replaces lone surrogates. Replaces ligatures and Arabic presentation forms, which PDFs
+    contain, by plain letters (NFKC).
     """
     text = text.replace("\x00", "")
     if text.isascii():

@@ -1,4 +1,4 @@
-"""Web pages as a source: a list of addresses, fetched again after a while. Nothing that the list does not name."""
+"""Web pages as a source: a list of URLs, fetched again at intervals. Fetches nothing that is not in the list."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from contract.outbound import Call, Outbound
 from contract.sources import Item, Origin
 from rag.documents.sizes import MAX_BYTES
 
-# For a whole page, to its last byte.
+# For a complete page, to its last byte.
 TIMEOUT_S = 20.0
 
 
@@ -44,17 +44,17 @@ class WebConfig(DocumentSourceConfig):
 
 
 def web_items(urls: Sequence[str], egress: Egress = DIRECT) -> list[Item]:
-    """A document each, whose id is the address."""
+    """Returns one document for each URL; its id is the URL."""
     return [Item(url, partial(_fetch, url, egress)) for url in urls]
 
 
 def turn(every_s: float) -> int:
-    """A number that changes every so often: pages are fetched again when it does."""
+    """Returns a number that changes every `every_s` seconds: pages are then fetched again."""
     return int(time.time() // every_s)
 
 
 def _fetch(url: str, egress: Egress) -> tuple[bytes, str]:
-    """Bytes and media type. Raises `UnreadableFile`."""
+    """Returns bytes and media type. Raises `UnreadableFile`."""
     from rag.documents.reading import UnreadableFile
 
     try:
@@ -73,11 +73,11 @@ async def _ask(call: Call) -> tuple[bytes, str]:
     try:
         async with outbound.open(call) as answer:
             if 300 <= answer.status < 400:
-                # A redirect leads to what nobody has listed.
+                # A redirect leads to a page that is not in the list.
                 where = answer.headers.get("location", "another page")
-                raise UnreadableFile(f"it can't be fetched: it redirects to {where[:500]}: list that")
+                raise UnreadableFile(f"it can't be fetched: it redirects to {where[:500]}: add that URL to the list")
             if answer.status != 200:
-                raise UnreadableFile(f"it can't be fetched: it answered {answer.status}")
+                raise UnreadableFile(f"it can't be fetched: the server responded with status {answer.status}")
             return await answer.read(MAX_BYTES), answer.headers.get("content-type") or "text/html"
     finally:
         await outbound.close()

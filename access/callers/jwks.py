@@ -1,4 +1,4 @@
-"""Where the public keys of an issuer come from: its server, by URL or by OpenID discovery, or a file."""
+"""The public keys of an issuer: from its server, by URL or OpenID discovery, or from a file."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from access.callers.jwt import ALGORITHMS, MIN_RSA_BITS, fits
 from contract.errors import Unavailable
 
 MAX_BODY = 1_000_000
-# One refresh, both requests of it.
+# For one refresh with both of its requests.
 DEADLINE_S = 10.0
-# How long a caller waits for new keys whose old key would do.
+# How long a request waits for a refresh if its key is already known.
 PATIENCE_S = 1.0
-# OpenSSL verifies with no longer one.
+# OpenSSL does not verify with longer keys.
 _MAX_RSA_BITS = 16_384
-# The members of a JSON Web Key that joserfc gets: for a null in any other one it would refuse the key.
+# The members of a JSON Web Key that joserfc receives: it rejects a key with null in any other member.
 _MEMBERS = ("kty", "alg", "n", "e", "crv", "x", "y")
 
 Keys: TypeAlias = dict[str, list[Key]]
 
 
 class RemoteKeySet:
-    """Keys from the issuer's server. Asks it again when they are old and when a token names a key that is not there."""
+    """Keys from the issuer's server, fetched again when they are old or when a token names an unknown key."""
 
     def __init__(
         self,
@@ -47,9 +47,9 @@ class RemoteKeySet:
         stale_s: float = 86400.0,
         retry_s: float = 30.0,
     ) -> None:
-        """With no `jwks_url`, `issuer` is asked for it. Keys are used for `stale_s` while the server can't be had."""
+        """Without `jwks_url`, discovers it from `issuer`. Uses old keys for `stale_s` if it is unreachable."""
         if not jwks_url and not issuer:
-            raise ValueError("A key set needs the URL of its keys, or its issuer")
+            raise ValueError("a key set needs the URL of its keys or an issuer")
         self._fetch = fetch
         self._jwks_url = jwks_url
         self._issuer = issuer
@@ -63,7 +63,7 @@ class RemoteKeySet:
         self._flight: asyncio.Task[None] | None = None
 
     async def key(self, kid: str, algorithm: str) -> Key | None:
-        """None where the issuer has no such key; raises `Unavailable` where the server that knows can't be had."""
+        """Returns None if the issuer has no such key. Raises `Unavailable` if its server is unreachable."""
         if self._age() >= self._stale_s:
             self._keys = {}
         known = kid in self._keys
@@ -71,21 +71,21 @@ class RemoteKeySet:
             await self._refresh(PATIENCE_S if known else None)
         if kid not in self._keys and (self._failed or self._age() >= self._stale_s):
             wait_s = self._asked_at + self._retry_s - self._clock()
-            raise Unavailable("The keys of the token's issuer can't be had now", retry_after_s=max(1.0, wait_s))
+            raise Unavailable("The keys of the token's issuer are unavailable", retry_after_s=max(1.0, wait_s))
         return _find(self._keys, kid, algorithm)
 
     def _age(self) -> float:
         return self._clock() - self._read_at
 
     async def _refresh(self, patience_s: float | None) -> None:
-        """Joins the refresh that runs; else starts one, unless there was one just now."""
+        """Joins a running refresh; else starts one, unless the last one was less than `retry_s` ago."""
         if self._flight is None or self._flight.done():
             now = self._clock()
             if now - self._asked_at < self._retry_s:
                 return
             self._asked_at = now
             self._flight = asyncio.create_task(self._ask(now))
-        # Whoever leaves, or is cancelled, leaves the refresh to the others.
+        # A waiter that times out or is cancelled does not cancel the refresh.
         await asyncio.wait({self._flight}, timeout=patience_s)
 
     async def _ask(self, now: float) -> None:
@@ -93,10 +93,10 @@ class RemoteKeySet:
         try:
             async with asyncio.timeout(DEADLINE_S):
                 body = await self._fetch(self._jwks_url or await self._discovered())
-                # Many keys take a while to check.
+                # Validating many keys takes a while.
                 keys = await asyncio.to_thread(read_keys, body)
         except Exception as error:
-            structlog.get_logger().warning("the keys of an issuer can't be had", problem=type(error).__name__)
+            structlog.get_logger().warning("an issuer's keys can't be fetched", problem=type(error).__name__)
             return
         self._keys, self._read_at, self._failed = keys, now, False
 
@@ -104,15 +104,15 @@ class RemoteKeySet:
         found = _json_object(await self._fetch(self._issuer.rstrip("/") + "/.well-known/openid-configuration"))
         address = found.get("jwks_uri")
         if found.get("issuer") != self._issuer:
-            raise ValueError("the document is of another issuer")
+            raise ValueError("the discovery document has another issuer")
         secure = self._issuer.startswith("https://")
         if not isinstance(address, str) or not address.startswith("https://" if secure else ("https://", "http://")):
-            raise ValueError("the document names no address of keys that is as safe as its own")
+            raise ValueError("the discovery document has no jwks_uri, or an http one for an https issuer")
         return address
 
 
 class FileKeySet:
-    """Keys from a file, which is read again when it has changed. Keys that were read serve until there are others."""
+    """Keys from a file, which is read again when it changes. If that fails, the old keys stay in use."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
@@ -121,14 +121,14 @@ class FileKeySet:
         self._problem = ""
 
     async def key(self, kid: str, algorithm: str) -> Key | None:
-        """None where the file has no such key; raises `Unavailable` where it could never be read."""
+        """Returns None if the file has no such key. Raises `Unavailable` if the file could never be read."""
         self._read()
         if self._keys is None:
-            raise Unavailable("The keys of the token's issuer can't be had now")
+            raise Unavailable("The keys of the token's issuer are unavailable")
         return _find(self._keys, kid, algorithm)
 
     def _read(self) -> None:
-        """In the event loop: asking for a local file's age is quicker than a thread, and it seldom changes."""
+        """Runs on the event loop: a stat of a local file is faster than a thread, and the file seldom changes."""
         try:
             with self._path.open("rb") as file:
                 found = os.fstat(file.fileno())
@@ -136,19 +136,19 @@ class FileKeySet:
                 if seen == self._seen:
                     return
                 body = file.read(MAX_BODY + 1)
-            # A file that is wrong is not read at every call.
+            # An invalid file is not read again at every call.
             self._seen = seen
             self._keys = read_keys(body)
             self._problem = ""
         except (OSError, ValueError) as error:
             problem = type(error).__name__
             if problem != self._problem:
-                structlog.get_logger().warning("a file of keys can't be read", path=str(self._path), problem=problem)
+                structlog.get_logger().warning("a key file can't be read", path=str(self._path), problem=problem)
             self._problem = problem
 
 
 def read_keys(body: bytes) -> Keys:
-    """The keys of a JSON Web Key Set by their `kid`; those that can't be used here are left out. Else `ValueError`."""
+    """Returns the keys of a JSON Web Key Set by `kid`, without unusable ones. Raises `ValueError`."""
     entries = _json_object(body).get("keys")
     if not isinstance(entries, list):
         raise ValueError("not a key set")
@@ -179,14 +179,14 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 def _import(jwk: Any) -> Key:
-    """Raises one of several errors for what is no key, or no key that verifies signatures."""
+    """Imports one key. Raises various errors if it is not a key that verifies signatures."""
     kid = jwk["kid"]
     if not isinstance(kid, str) or not kid:
-        raise ValueError("no token can name it")
-    # A private key that everybody can read proves nothing.
+        raise ValueError("the key has no kid")
+    # A published private key proves nothing.
     if "d" in jwk:
         raise ValueError("a private key")
-    # joserfc takes an empty `use` or `alg` for a missing one, and refuses `key_ops` that names an operation of its own.
+    # joserfc treats an empty `use` or `alg` as missing, and rejects `key_ops` with custom operations.
     if jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ["verify"]) or jwk.get("alg") == "":
         raise ValueError("not for signatures")
     # joserfc imports an RSA key of any size, and for a short one it writes a warning to stderr.

@@ -24,12 +24,12 @@ from joserfc.util import urlsafe_b64decode
 from contract.errors import Unauthenticated
 
 MAX_LENGTH = 16 * 1024
-# How long a verified token is accepted without another look at its signature, and how many of them are cached.
+# How long a verified token is accepted without verifying it again, and the number of cached tokens.
 CACHE_TTL_S = 60.0
 CACHE_SIZE = 10_000
 MIN_RSA_BITS = 2048
 _TYPES = {"jwt", "at+jwt"}
-# Beyond this a number is no time, and a float can't hold it. joserfc accepts it: such a token never expires.
+# Larger numbers are invalid times and do not fit a float. joserfc accepts them: such a token would never expire.
 _LAST_TIME = 2**53
 _MALFORMED = "The token is not a well-formed JSON Web Token"
 _NAMES = {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
@@ -39,7 +39,7 @@ ALGORITHMS: dict[str, JWSAlgModel] = {each.name: each for each in JWS_ALGORITHMS
 
 
 class Issuer(msgspec.Struct, frozen=True):
-    """Whose tokens are accepted, and for whom they must be meant."""
+    """An accepted issuer, and the audience that its tokens must have."""
 
     issuer: str
     audience: str
@@ -51,12 +51,12 @@ class KeySet(Protocol):
     """The public keys of one issuer."""
 
     async def key(self, kid: str, algorithm: str) -> Key | None:
-        """None where the issuer has no such key; raises `Unavailable` where nobody can tell."""
+        """Returns None if the issuer has no such key. Raises `Unavailable` if the keys can't be fetched."""
         ...
 
 
 class _Token(msgspec.Struct, frozen=True):
-    """The parts of a token that is not verified yet."""
+    """The parts of a token before verification."""
 
     algorithm: str
     kid: str
@@ -77,23 +77,23 @@ class TokenVerifier:
     """Verifies tokens and returns their claims."""
 
     def __init__(self, issuers: Sequence[tuple[Issuer, KeySet]], clock: Callable[[], float] = time.time) -> None:
-        """`clock`: Unix time in seconds. One issuer may be there several times, with different audiences.
+        """`clock`: Unix time in seconds. One issuer may occur several times, with different audiences.
 
         Raises `ValueError` for an issuer without a name or audience, an unknown algorithm or a negative leeway.
         """
         for issuer, _ in issuers:
             if not issuer.issuer or not issuer.audience:
-                raise ValueError("An issuer needs its name and an audience")
+                raise ValueError("an issuer needs a name and an audience")
             if not issuer.algorithms or not ALGORITHMS.keys() >= set(issuer.algorithms):
-                raise ValueError(f"The algorithms of an issuer are some of {', '.join(ALGORITHMS)}")
+                raise ValueError(f"the algorithms of an issuer must be some of {', '.join(ALGORITHMS)}")
             if not (math.isfinite(issuer.leeway_s) and issuer.leeway_s >= 0):
-                raise ValueError("The leeway of an issuer is a number of seconds, 0 or more")
+                raise ValueError("the leeway of an issuer must be 0 seconds or more")
         self._issuers = tuple(issuers)
         self._clock = clock
         self._cache: dict[bytes, _Verified] = {}
 
     async def verify(self, token: str) -> dict[str, Any]:
-        """The claims, the caller's to change. Raises `Unauthenticated`, or `Unavailable` when keys can't be had."""
+        """Verifies a token and returns a copy of its claims. Raises `Unauthenticated`, `Unavailable` without keys."""
         if len(token) > MAX_LENGTH:
             raise Unauthenticated("The token is longer than 16 KB")
         if not token.isascii():
@@ -106,15 +106,15 @@ class TokenVerifier:
             return claims
         read = _read(token)
         issuer, keys = self._accepting(read.claims)
-        # Before the signature, so that an old token neither costs that nor sends us for keys that are long gone.
+        # Before the signature, so that an expired token causes neither a verification nor a fetch of old keys.
         _check_times(read.claims, now, issuer.leeway_s)
         if read.algorithm not in issuer.algorithms:
-            raise Unauthenticated("The token's algorithm ('alg') is not accepted from its issuer")
+            raise Unauthenticated("The token's algorithm ('alg') is not accepted for its issuer")
         key = await keys.key(read.kid, read.algorithm)
         if key is None or not fits(key, read.algorithm):
             raise Unauthenticated("The token's issuer has no key of this 'kid' that fits the token's algorithm")
         if not ALGORITHMS[read.algorithm].verify(read.signed, read.signature, key):
-            raise Unauthenticated("The token's signature is wrong")
+            raise Unauthenticated("The token's signature is invalid")
         self._remember(digest, _Verified(read.payload, min(read.claims["exp"], now + CACHE_TTL_S)), now)
         return read.claims
 
@@ -128,14 +128,14 @@ class TokenVerifier:
             for each in named:
                 if each[0].audience in audiences:
                     return each
-        raise Unauthenticated("The token is not meant for us: its audience ('aud') is another")
+        raise Unauthenticated("The token is for another audience ('aud')")
 
     def _remember(self, digest: bytes, verified: _Verified, now: float) -> None:
         self._cache.pop(digest, None)
         if verified.until <= now:
             return
         if len(self._cache) >= CACHE_SIZE:
-            # The oldest; it would have expired within a minute anyhow.
+            # The oldest entry, which would expire within a minute anyway.
             del self._cache[next(iter(self._cache))]
         self._cache[digest] = verified
 
@@ -181,11 +181,11 @@ def _read(token: str) -> _Token:
         raise Unauthenticated(_MALFORMED) from None
     algorithm, kid, kind = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
-        raise Unauthenticated("The token's algorithm ('alg') is none that is ever accepted")
+        raise Unauthenticated("The token's algorithm ('alg') is not supported")
     if "crit" in header:
-        raise Unauthenticated("The token's header has critical extensions ('crit'), which are not understood")
+        raise Unauthenticated("The token's header has critical extensions ('crit'), which are not supported")
     if header.get("b64", True) is not True:
-        raise Unauthenticated("The token's payload is not base64url ('b64'), which is not understood")
+        raise Unauthenticated("The token's payload is not base64url ('b64'), which is not supported")
     if not isinstance(kind, str) or kind.lower().removeprefix("application/") not in _TYPES:
         raise Unauthenticated("The token's type ('typ') is neither JWT nor at+jwt")
     if not isinstance(kid, str) or not kid:
@@ -204,19 +204,19 @@ def _check_times(claims: dict[str, Any], now: float, leeway_s: float) -> None:
 
 def _time(claims: dict[str, Any], name: str) -> float:
     value = claims.get(name)
-    # True is a number to Python.
+    # In Python, True is a number.
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LAST_TIME:
         raise Unauthenticated(f"The token needs '{name}' to be a time in seconds")
     return value
 
 
 def _json_object(raw: bytes) -> tuple[str, dict[str, Any]]:
-    """The text and the object. Raises `ValueError` for anything that two readers could understand differently."""
+    """Returns the text and the object. Raises `ValueError` for JSON that parsers may interpret differently."""
     text = raw.decode()
     try:
         found = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
         if "\\u" in text:
-            # Half a surrogate pair is a string that nobody can write down later.
+            # A lone surrogate can't be encoded later.
             json.dumps(found, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None
@@ -228,9 +228,9 @@ def _json_object(raw: bytes) -> tuple[str, dict[str, Any]]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name is there twice")
+        raise ValueError("duplicate name")
     return found
 
 
 def _no_number(_: str) -> NoReturn:
-    raise ValueError("JSON has no such number")
+    raise ValueError("not a JSON number")

@@ -1,6 +1,6 @@
-"""`gatehouse keys | apps | teams | organisations | usage | audit | backup`: on the database, without a server.
+"""`gatehouse keys | apps | teams | organisations | usage | audit | backup`: work on the database, without a server.
 
-Servers that run see a change within a second.
+Running servers apply a change within a second.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ def _group(help_text: str) -> typer.Typer:
     return typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
 
 
-keys = _group("Callers' keys.")
-audit = _group("Who has changed what.")
+keys = _group("Manage callers' keys.")
+audit = _group("Read and verify the audit log.")
 ACCESS_COMMANDS = {
     "keys": keys,
-    **{f"{kind}s": _group(f"The {kind}s of the file and of the database.") for kind in _KINDS},
+    **{f"{kind}s": _group(f"Manage {kind}s in the database, and list those in the YAML file too.") for kind in _KINDS},
     "audit": audit,
 }
 _NameArgument = Annotated[str, typer.Argument(metavar="NAME")]
 _OptionsOption = Annotated[
-    str, typer.Option("--options", help='What the file would say of it, as JSON: {"models": ["quick"]}.')
+    str, typer.Option("--options", help='Its options, as in the YAML file but as JSON: {"models": ["quick"]}.')
 ]
-_Several = Annotated[list[str] | None, typer.Option(help="Repeatable.")]
+_Several = Annotated[list[str] | None, typer.Option(help="Restrict the key to this; repeatable.")]
 
 
 def _actor() -> str:
@@ -56,17 +56,17 @@ def _actor() -> str:
 
 
 def _with_database(path: Path) -> tuple[Config, str]:
-    """The configuration and its database's address. Read before anything that needs a package of a database's extra."""
+    """Returns the configuration and its database URL. Call it before importing a package of a database extra."""
     config = load_config(path)
     if config.server.database is None:
-        fail("there is no database: add server.database, such as sqlite:///var/gatehouse.db")
+        fail("no database is configured: add server.database, such as sqlite:///var/gatehouse.db")
     return config, config.server.database.reveal()
 
 
 def _administrate(path: Path, act: Callable[[Administration], Awaitable[R]], *, makes: bool = False) -> R:
-    """Runs `act`; what is wrong ends the command.
+    """Runs `act`; an error ends the command.
 
-    A database that is not there is made only by what `makes` something: a mistyped address would have no keys and rows.
+    A missing SQLite database is created only if `makes` is true, so that a mistyped URL is an error and no empty list.
     """
     config, address = _with_database(path)
 
@@ -76,8 +76,9 @@ def _administrate(path: Path, act: Callable[[Administration], Awaitable[R]], *, 
     from access.database.store import Database
     from gateway.admin.administration import Administration
 
-    if address.startswith("sqlite:///") and not makes and not Path(address.removeprefix("sqlite:///")).exists():
-        fail(f"there is no database at {address.removeprefix('sqlite:///')}: a server makes it, or `keys create`")
+    file = address.removeprefix("sqlite:///")
+    if address.startswith("sqlite:///") and not makes and not Path(file).exists():
+        fail(f"there is no database at {file}: start a server or run `gatehouse keys create` to create it")
 
     async def run() -> R:
         database = Database(address)
@@ -96,9 +97,9 @@ def _administrate(path: Path, act: Callable[[Administration], Awaitable[R]], *, 
 
 @keys.command("create")
 def create_key(
-    app: Annotated[str, typer.Option(help="Whose key it is.")],
-    name: Annotated[str, typer.Option(help="What people call it.")] = "",
-    expires: Annotated[str, typer.Option(help="A time, or how long from now: 90d, 12h.")] = "",
+    app: Annotated[str, typer.Option(help="The app that the key belongs to.")],
+    name: Annotated[str, typer.Option(help="A name to recognise the key by.")] = "",
+    expires: Annotated[str, typer.Option(help="A time, or a duration from now: 90d, 12h.")] = "",
     model: _Several = None,
     pipeline: _Several = None,
     source: _Several = None,
@@ -106,21 +107,21 @@ def create_key(
     network: _Several = None,
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
-    """Make a key and print it, this once. The lists narrow what its app may do."""
-    asked = {"models": model, "pipelines": pipeline, "sources": source, "surfaces": surface, "networks": network}
-    options = {name: values for name, values in asked.items() if values}
+    """Create a key and print it once. The lists restrict the key to a part of what its app may use."""
+    restrictions = {"models": model, "pipelines": pipeline, "sources": source, "surfaces": surface, "networks": network}
+    options = {name: values for name, values in restrictions.items() if values}
     view, key = _administrate(config, lambda desk: desk.create_key(_actor(), app, name, expires, options), makes=True)
-    typer.echo(f"{view.id} of {view.app}, expires {view.expires or 'never'}. It is shown this once:", err=True)
+    typer.echo(f"{view.id} of {view.app}, expires {view.expires or 'never'}. It is shown only once:", err=True)
     typer.echo(key)
 
 
 @keys.command("list")
 def list_keys(
-    app: Annotated[str, typer.Option(help="Only this app's.")] = "",
+    app: Annotated[str, typer.Option(help="Only the keys of this app.")] = "",
     as_json: JsonOption = False,
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
-    """List the keys that were made while it ran, the newest first."""
+    """List the keys in the database, newest first. Keys in the YAML file are not listed."""
     found = _administrate(config, lambda desk: desk.keys(app))
     if as_json:
         _print_json(found)
@@ -136,27 +137,27 @@ def list_keys(
 @keys.command("rotate")
 def rotate_key(
     identity: Annotated[str, typer.Argument(metavar="ID")],
-    overlap: Annotated[str, typer.Option(help="How long the old key goes on; 0 ends it now.")] = "24h",
-    expires: Annotated[str, typer.Option(help="A time, or how long from now; without it as the old key.")] = "",
+    overlap: Annotated[str, typer.Option(help="How long the old key stays valid; 0 revokes it now.")] = "24h",
+    expires: Annotated[str, typer.Option(help="A time, or a duration from now. Default: as the old key.")] = "",
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
-    """Make a key in the place of another, which goes on for a while."""
+    """Create a key that replaces another one, which stays valid for a while."""
     view, key = _administrate(config, lambda desk: desk.rotate_key(_actor(), identity, overlap, expires))
-    told = f"{view.id} in the place of {view.replaces}, expires {view.expires or 'never'}"
-    typer.echo(f"{told}. It is shown this once:", err=True)
+    message = f"{view.id} replaces {view.replaces}, expires {view.expires or 'never'}"
+    typer.echo(f"{message}. It is shown only once:", err=True)
     typer.echo(key)
 
 
 @keys.command("revoke")
 def revoke_key(identity: Annotated[str, typer.Argument(metavar="ID")], config: FileOption = DEFAULT_CONFIG) -> None:
-    """End a key. Servers refuse it within a second."""
+    """Revoke a key. Running servers reject it within a second."""
     _administrate(config, lambda desk: desk.revoke_key(_actor(), identity))
-    typer.echo(f"{identity} is revoked")
+    typer.echo(f"{identity} revoked")
 
 
 @keys.command("hash")
 def hash_keys() -> None:
-    """Read a key from stdin and print the hashed form for `apps`."""
+    """Read a key from stdin and print its hash for `apps` in the YAML file."""
     from config import hash_key
 
     key = sys.stdin.readline().strip()
@@ -175,12 +176,12 @@ def _add_party_commands(kind: Kind) -> None:
     @group.command("add")
     def add(name: _NameArgument, options: _OptionsOption = "{}", config: FileOption = DEFAULT_CONFIG) -> None:
         put(name, options, config, new=True)
-        typer.echo(f"{kind} {name} is there")
+        typer.echo(f"{kind} {name} added")
 
     @group.command("change")
     def change(name: _NameArgument, options: _OptionsOption, config: FileOption = DEFAULT_CONFIG) -> None:
         put(name, options, config, new=False)
-        typer.echo(f"{kind} {name} is changed")
+        typer.echo(f"{kind} {name} changed")
 
     @group.command("list")
     def list_parties(as_json: JsonOption = False, config: FileOption = DEFAULT_CONFIG) -> None:
@@ -194,12 +195,12 @@ def _add_party_commands(kind: Kind) -> None:
     @group.command("remove")
     def remove(name: _NameArgument, config: FileOption = DEFAULT_CONFIG) -> None:
         _administrate(config, lambda desk: desk.remove_party(_actor(), kind, name))
-        typer.echo(f"{kind} {name} is gone")
+        typer.echo(f"{kind} {name} removed")
 
     add.__doc__ = f"Add {_article(kind)} to the database."
-    change.__doc__ = f"Put other options in the place of all {_article(kind)} has."
-    list_parties.__doc__ = f"List the {kind}s of the file and of the database."
-    remove.__doc__ = f"Take {_article(kind)} out of the database" + (", and revoke its keys." if kind == "app" else ".")
+    change.__doc__ = f"Replace all options of {_article(kind)}."
+    list_parties.__doc__ = f"List the {kind}s in the YAML file and in the database."
+    remove.__doc__ = f"Remove {_article(kind)} from the database" + (", and revoke its keys." if kind == "app" else ".")
 
 
 def _article(kind: str) -> str:
@@ -213,66 +214,68 @@ for _kind in _KINDS:
 def usage(
     by: Annotated[
         str,
-        typer.Option(help="Groups, with commas: organisation, team, app, key, user, model, target, day, hour."),
+        typer.Option(help="Comma-separated groups: organisation, team, app, key, user, model, target, day, hour."),
     ] = "app",
     since: Annotated[str, typer.Option(help="2026-07-21, 2026-07-21T14:30Z, or 90m, 24h, 7d ago.")] = "30d",
-    until: Annotated[str, typer.Option(help="Likewise; without it, now.")] = "",
+    until: Annotated[str, typer.Option(help="The end, in the same formats. Default: now.")] = "",
     only: Annotated[list[str] | None, typer.Option(help="A filter, such as team=support; repeatable.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: JsonOption = False,
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
-    """What was used and what it cost, by whole hours, from the ledger."""
+    """Print usage and cost from the ledger, in full hours."""
     settings, _ = _with_database(config)
 
     from access.ledger import reports
 
     groups = list(dict.fromkeys(each.strip() for each in by.split(",") if each.strip()))
     if wrong := [each for each in only or () if "=" not in each]:
-        fail(f"--only {wrong[0][:60]} is no filter; write it like team=support")
+        fail(f"--only {wrong[0][:60]} is not a filter: write it like team=support")
     where = dict(each.partition("=")[::2] for each in only or ())
 
     async def ask(desk: Administration) -> tuple[list[reports.ReportRow], tuple[int, Decimal]]:
         begin, end = (reports.read_time(each, time.time()) if each else None for each in (since, until))
         if begin is not None and end is not None and begin >= end:
-            raise ValueError("--since is not before --until")
+            raise ValueError("--since must be before --until")
         lines = await reports.usage(desk.database, groups, begin, end, where)
         return lines, await reports.unknown(desk.database, begin, end, where)
 
-    lines, (died, at_most) = _administrate(config, ask)
+    lines, (unknown_count, max_cost) = _administrate(config, ask)
     if as_csv:
         typer.echo(reports.csv(groups, lines), nl=False)
     elif as_json:
         typer.echo(json.dumps([reports.as_object(groups, each) for each in lines], indent=2, ensure_ascii=False))
     else:
         show(table(*reports.cells(groups, lines), left=len(groups)))
-    if died:
-        requests = "1 request was" if died == 1 else f"{died} requests were"
-        told = f"{requests} under way when a process of the gateway died: {write_amount(at_most)} $ of the cost"
-        typer.echo(f"{told} is the most that they may have cost (outcome unknown)", err=True)
-    _tell_kept_aside(settings)
+    if unknown_count:
+        requests = "1 request was" if unknown_count == 1 else f"{unknown_count} requests were"
+        message = f"{requests} in flight when a gateway process died (outcome unknown)"
+        typer.echo(
+            f"{message}: the cost includes {write_amount(max_cost)} $, the most that they may have cost", err=True
+        )
+    _report_unreadable_journals(settings)
 
 
-def _tell_kept_aside(settings: Config) -> None:
-    """What is missing in the sums, as far as this machine knows."""
+def _report_unreadable_journals(settings: Config) -> None:
+    """Reports journal lines on this machine that the sums do not include."""
     from access.ledger.set_aside import SetAsideLines
     from config.folders import data_folder
 
     aside = SetAsideLines(data_folder(settings.server) / "journal")
     aside.refresh()
     if aside.lines:
-        told = f"{aside.lines} lines of journals of this machine can't be read, and are in no sum"
-        typer.echo(f"{told}: {aside.where}", err=True)
+        message = f"{aside.lines} lines in this machine's journals can't be read and are not included in any sum"
+        typer.echo(f"{message}: {aside.where}", err=True)
 
 
 @audit.command("list")
 def list_audit(
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 50,
-    before: Annotated[int | None, typer.Option(help="Older than this number.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The maximum number of rows.")] = 50,
+    before: Annotated[int | None, typer.Option(help="Only rows with a smaller number.")] = None,
     as_json: JsonOption = False,
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
-    """List who did what, the newest first."""
+    """List the rows of the audit log, newest first."""
     from gateway.admin.administration import written_time
 
     found = _administrate(config, lambda desk: desk.audit.rows(before=before, limit=limit))
@@ -281,49 +284,49 @@ def list_audit(
         return
     rows = [(str(each.number), written_time(each.at_ms), each.actor, each.action, each.subject, _flat(each.detail))
             for each in found]  # fmt: skip
-    show(table(("number", "at", "who", "what", "whom", "how"), rows))
+    show(table(("number", "time", "actor", "action", "subject", "detail"), rows))
 
 
 @audit.command("verify")
 def verify_audit(
-    head: Annotated[str, typer.Option(help="What an earlier verification has printed: finds a cut-off end too.")] = "",
+    head: Annotated[str, typer.Option(help="The head that an earlier run printed; detects a truncated end too.")] = "",
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
-    """Go through the chain of hashes; exit code 1 where a row was changed or taken out."""
+    """Verify the chain of hashes; exit code 1 if a row was changed or removed."""
     found = _administrate(config, lambda desk: desk.audit.verify(head))
     if found.wrong:
-        fail(f"row {found.wrong} is {found.why}, of {found.count}", 1)
+        fail(f"row {found.wrong} of {found.count} is {found.why}", 1)
     typer.echo(f"intact: {found.count} rows, head {found.head}")
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(help="Where the copy goes; it must not be there yet.")],
+    file: Annotated[Path, typer.Argument(help="The file to write; it must not exist yet.")],
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
-    """Copy the database while servers run: keys, ledger, audit."""
+    """Copy the database (keys, ledger, audit log) while servers run."""
     from access.opening import pepper_file
 
     settings = load_config(config).server
     url = settings.database.reveal() if settings.database is not None else ""
     if url.startswith("postgres"):
-        fail(f'the database is a PostgreSQL: pg_dump --format=custom --file {file} --dbname "$DATABASE_URL"')
+        fail(f'the database is PostgreSQL; use pg_dump: pg_dump --format=custom --file {file} --dbname "$DATABASE_URL"')
     if file.exists():
-        fail(f"{file} is there already")
+        fail(f"{file} already exists: choose another name")
     if not file.absolute().parent.is_dir():
-        fail(f"there is no folder {file.absolute().parent}")
+        fail(f"there is no folder {file.absolute().parent}: create it first")
     _administrate(config, lambda desk: desk.database.copy_to(file))
     typer.echo(f"{file}: {file.stat().st_size} bytes")
     if settings.pepper is None:
-        typer.echo(f"Keep {pepper_file(settings)} as well, elsewhere: without it no key in the copy is good.", err=True)
+        typer.echo(f"Store {pepper_file(settings)} too, elsewhere: without it no key in the copy is valid.", err=True)
 
 
 def _read_options(text: str) -> dict[str, Any]:
     try:
         read = json.loads(text)
     except (ValueError, RecursionError) as error:
-        fail(f"--options is no JSON: {error}")
+        fail(f"--options is not JSON: {error}")
     if not isinstance(read, dict):
-        fail('--options is a JSON object, such as {"models": ["quick"]}')
+        fail('--options must be a JSON object, such as {"models": ["quick"]}')
     return read
 
 

@@ -1,4 +1,4 @@
-"""What `gatehouse check` remarks on a configuration that is right: what works, and probably not as meant."""
+"""The warnings of `gatehouse check`: a valid configuration that probably does not do what its author wants."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SECTIONS = ("providers", "guardrails", "routers", "sources", "tools")
 
 
 def advise(config: Config, places: SourcePositions) -> list[Problem]:
-    """All warnings, in the file's order."""
+    """Returns all warnings, in the order of the file."""
     remarks = [
         *(each.remark for each in config.old_names),
         *_without_a_price(config),
@@ -39,9 +39,9 @@ def _without_a_price(config: Config) -> Iterator[Remark]:
         path: Path = ("models", each.model, "targets", each.place)
         whose = "apps" if len(each.apps) > 1 else "app"
         effect = (
-            f"every request for {each.model} is refused with 403, for none of its targets has a price"
+            f"every request for {each.model} is rejected with 403, because none of its targets has a price"
             if each.alone
-            else "it is left out for them"
+            else "it is skipped for them"
         )
         message = (
             f"no price is known for {each.target}, and a budget of {whose} {_listed(each.apps)} needs one: {effect}"
@@ -50,7 +50,7 @@ def _without_a_price(config: Config) -> Iterator[Remark]:
 
 
 def cure_of_price(config: Config, target: str) -> str:
-    """How to give a target its price, in words of the YAML."""
+    """Returns the YAML that gives a target its price."""
     provider = target.partition("/")[0]
     close = _like(config, target)
     ways = [f'"{target}": {{prices_as: {close}}}'] if close else []
@@ -61,7 +61,7 @@ def cure_of_price(config: Config, target: str) -> str:
 
 
 def _like(config: Config, target: str) -> str:
-    """The entry of the list that ships which is nearest by its name."""
+    """Returns the entry of the built-in price list with the most similar name; empty if there is none."""
     from config.price_list import nearest_model
 
     provider, _, model = target.partition("/")
@@ -76,12 +76,12 @@ def _prices_of_nothing(config: Config) -> Iterator[Remark]:
     for name in config.prices:
         if not any(is_priced_by(name, target) for target in targets):
             close = nearest(name, targets)
-            cure = f"did you mean {close}?" if close else "write it as the target is written, provider/model"
-            yield ("prices", name), f"no model has a target {name}: this price is of nothing", cure
+            cure = f"did you mean {close}?" if close else "write it like the target, provider/model"
+            yield ("prices", name), f"no model has a target {name}: this price is not used", cure
 
 
 def _of_components(config: Config) -> Iterator[Remark]:
-    """What components say of their own options."""
+    """Yields the warnings of components about their own options."""
     for section in _SECTIONS:
         for name, component in getattr(config, section).items():
             for path, message, cure in component.remarks():

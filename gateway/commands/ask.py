@@ -25,7 +25,7 @@ _TOP = 10
 
 
 async def ask(config: Config, model: str, question: str, labels: frozenset[str], *, explain: bool) -> int:
-    """Prints the answer; with `explain` first what was retrieved. Returns the exit code."""
+    """Prints the answer; with `explain`, prints the retrieved passages first. Returns the exit code."""
     resources = Resources(HealthBook())
     engine = await build(config, resources)
     try:
@@ -63,11 +63,11 @@ async def _explain(config: Config, engine: Engine, model: str, question: str, la
     name = config.models[model].pipeline
     context = config.pipelines[name].context if name is not None else None
     if context is None:
-        sys.stdout.write("this model retrieves nothing\n\n")
+        sys.stdout.write("this model does not use retrieval\n\n")
         return
     for source in context.sources:
         if source not in engine.sources:
-            sys.stdout.write(f"{source}: rows, by SQL of a model; see the trace below\n")
+            sys.stdout.write(f"{source}: rows, read by SQL that a model writes; see the trace below\n")
             continue
         sys.stdout.write(f"{source}: {engine.sources[source].status()}\n")
         rows = []

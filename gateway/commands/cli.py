@@ -1,6 +1,6 @@
-"""The command `gatehouse`. Results go to stdout, errors to stderr; 0 is fine, 1 failed, 2 means wrong input.
+"""The command `gatehouse`. Results go to stdout, errors to stderr. Exit codes: 0 success, 1 failure, 2 invalid input.
 
-Whatever a command needs is imported within it: `check` and `--help` must not wait for a server's libraries.
+Each command imports what it needs itself: `check` and `--help` must not wait for a server's libraries.
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -39,24 +40,24 @@ app = typer.Typer(
     name="gatehouse",
     help="One HTTP endpoint between your applications and every model they use.",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,  # they print local variables, and those may hold keys
+    pretty_exceptions_enable=False,  # they print local variables, which may contain keys
     rich_markup_mode=None,
 )
-config_commands = typer.Typer(help="Look at the configuration.", no_args_is_help=True, rich_markup_mode=None)
+config_commands = typer.Typer(help="Print the configuration.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_commands, name="config")
 for name, commands in ACCESS_COMMANDS.items():
     app.add_typer(commands, name=name)
 app.command(name="usage")(usage)
 app.command(name="backup")(backup)
-eval_commands = typer.Typer(help="Measure on cases of your own.", no_args_is_help=True, rich_markup_mode=None)
+eval_commands = typer.Typer(help="Measure quality on your own cases.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(eval_commands, name="eval")
 
 
 def main() -> None:
     """Runs the command line."""
-    stranger = foreign_package(Path(__file__).resolve().parents[2])
-    if stranger:
-        sys.stderr.write(f"gatehouse: another package stands where ours should: {stranger}\n")
+    foreign = foreign_package(Path(__file__).resolve().parents[2])
+    if foreign:
+        sys.stderr.write(f"gatehouse: another package shadows {foreign}: install it into another environment\n")
         sys.exit(1)
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal's encoding does not have is written as \u6a21, and is no reason to fail.
@@ -75,7 +76,7 @@ def _warn_of_variables() -> None:
 
 
 def foreign_package(home: Path) -> str:
-    """The place of a package that has one of our plain names but is not ours; empty when there is none."""
+    """Returns the name and path of a package that shadows one of ours; empty if there is none."""
     from importlib.util import find_spec
 
     for name in PACKAGES:
@@ -92,8 +93,8 @@ def _version() -> str:
     return __version__
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"gatehouse {_version()}")
         raise typer.Exit
 
@@ -115,9 +116,9 @@ def version() -> None:
 
 @app.command()
 def check(file: FileArgument = DEFAULT_CONFIG, config_file: SameFileOption = None) -> None:
-    """Check a configuration without starting anything; exit code 2 and every problem if it is wrong.
+    """Check a configuration without starting anything; exit code 2 and all errors if it is invalid.
 
-    What is right and may not be meant is a warning; the exit code stays 0.
+    What is valid but probably not intended is a warning; the exit code stays 0.
     """
     from gateway.commands.advice import advise
 
@@ -131,15 +132,15 @@ def check(file: FileArgument = DEFAULT_CONFIG, config_file: SameFileOption = Non
         for name in ("providers", "models", "pipelines", "sources", "apps")
         if (entries := getattr(config, name))
     )
-    told = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
-    typer.echo(f"ok: {counts or 'nothing configured'} ({file}, {config.digest}){told}")
+    warned = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
+    typer.echo(f"ok: {counts or 'nothing configured'} ({file}, {config.digest}){warned}")
 
 
 @config_commands.command("show")
 def config_show(
     file: FileArgument = DEFAULT_CONFIG, as_json: JsonOption = False, config_file: SameFileOption = None
 ) -> None:
-    """Print what is in effect, defaults included, with secrets masked."""
+    """Print the effective configuration, including defaults, with secrets masked."""
     from config import show, show_json
 
     config = load_config(config_file or file)
@@ -148,7 +149,7 @@ def config_show(
 
 @config_commands.command("schema")
 def config_schema() -> None:
-    """Print the JSON Schema of the file, for editors."""
+    """Print the JSON Schema of the configuration file, for editors."""
     from gateway.assembly.configuration import schema
 
     typer.echo(json.dumps(schema(), indent=2, ensure_ascii=False))
@@ -164,7 +165,7 @@ def config_docs() -> None:
 
 @app.command()
 def plugins(as_json: JsonOption = False) -> None:
-    """List all kinds of components, and the packages that bring them; exit code 1 if one can't be used."""
+    """List all kinds of components and the packages that provide them; exit code 1 if one can't be loaded."""
     from gateway.assembly.catalog import KINDS
     from gateway.commands.plugins import print_plugins
 
@@ -181,19 +182,19 @@ def plan(model: str, file: FileOption = DEFAULT_CONFIG, as_json: JsonOption = Fa
 
     config = load_config(file)
     try:
-        made = plan_path(config, model, partial(unpriced_targets, config))
+        path = plan_path(config, model, partial(unpriced_targets, config))
     except LookupError as error:
         fail(str(error.args[0]))
     if as_json:
-        typer.echo(json.dumps(made, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(path, indent=2, ensure_ascii=False))
     else:
-        show(draw_plan(made))
+        show(draw_plan(path))
 
 
 @app.command()
 def serve(
     file: FileOption = DEFAULT_CONFIG,
-    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Instead of server.listen.")] = None,
+    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Overrides server.listen.")] = None,
 ) -> None:
     """Start the gateway."""
     from gateway.process.app import serve as serve_until_stopped
@@ -205,10 +206,10 @@ def serve(
 def simulate(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 9090,
-    script: Annotated[str | None, typer.Option(help="The faults to act out.")] = None,
-    only_list: Annotated[bool, typer.Option("--list", help="Print the faults and end.")] = False,
+    script: Annotated[str | None, typer.Option(help="The faults to simulate; see --list.")] = None,
+    only_list: Annotated[bool, typer.Option("--list", help="Print the faults and exit.")] = False,
 ) -> None:
-    """Start an upstream that speaks every dialect and acts out every fault."""
+    """Start a fake provider that speaks every dialect and simulates every fault."""
     if only_list:
         from gateway.simulator.behaviours import behaviours_help
 
@@ -221,9 +222,9 @@ def simulate(
 
 @app.command()
 def demo(
-    only_check: Annotated[bool, typer.Option("--check", help="End after the demonstration.")] = False,
+    only_check: Annotated[bool, typer.Option("--check", help="Exit after the demonstration.")] = False,
 ) -> None:
-    """Show the gateway at work, without keys and without a network."""
+    """Run the demo; no API keys and no network access needed."""
     from config import ConfigError
     from gateway.commands.demo import run
 
@@ -235,19 +236,19 @@ def demo(
 
 @app.command()
 def ingest(
-    source: Annotated[str, typer.Argument(help="The source.")],
+    source: Annotated[str, typer.Argument(help="The name of the source.")],
     paths: Annotated[
         list[Path] | None, typer.Argument(help="Files and folders, for a source of kind documents.", exists=True)
     ] = None,
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
-    """Read what is new of a source, and embed it. Servers that run see it within seconds."""
+    """Read and embed what is new in a source. Running servers use it within seconds."""
     import asyncio
 
     from gateway.commands.ingest import ingest as run
 
     loaded = load_config_to_run(config)
-    _known_source(loaded, source)
+    _check_source(loaded, source)
     try:
         report = asyncio.run(run(loaded, source, paths or ()))
     except (ValueError, OSError) as error:
@@ -259,17 +260,23 @@ def ingest(
         raise typer.Exit(1)
 
 
-def _known_source(config: Config, name: str) -> None:
+def _fail_unknown(noun: str, name: str, known: Iterable[str]) -> NoReturn:
+    from config.findings import did_you_mean
+
+    fail(f"there is no {noun} {name}; {did_you_mean(name, known) or 'none is configured'}")
+
+
+def _check_source(config: Config, name: str) -> None:
     if name not in config.sources:
-        fail(f"there is no source {name}; known here: {', '.join(config.sources) or 'none'}")
+        _fail_unknown("source", name, config.sources)
 
 
 @app.command()
 def ask(
     question: str,
     model: Annotated[str, typer.Option(help="The model to ask.")],
-    explain: Annotated[bool, typer.Option("--explain", help="Show what was retrieved, and why.")] = False,
-    labels: Annotated[list[str] | None, typer.Option("--label", help="As an app with this label; repeatable.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Print the passages and the trace.")] = False,
+    labels: Annotated[list[str] | None, typer.Option("--label", help="A label of the app; repeatable.")] = None,
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
     """Ask a model of the configuration one question, without a server."""
@@ -279,7 +286,7 @@ def ask(
 
     loaded = load_config_to_run(config)
     if model not in loaded.models:
-        fail(f"there is no model {model}; known here: {', '.join(loaded.models) or 'none'}")
+        _fail_unknown("model", model, loaded.models)
     raise typer.Exit(asyncio.run(run(loaded, model, question, frozenset(labels or ()), explain=explain)))
 
 
@@ -287,19 +294,19 @@ def ask(
 def eval_retrieval(
     source: Annotated[str, typer.Argument(help="The source to search.")],
     questions: Annotated[
-        Path, typer.Option(help="Questions with what answers them, a JSON object a line.", exists=True)
+        Path, typer.Option(help="Questions and the documents that answer them, one JSON object a line.", exists=True)
     ],
     learn: Annotated[bool, typer.Option("--learn", help="Find the best words_weight for this source.")] = False,
-    chart: Annotated[Path | None, typer.Option(help="Draw it into this SVG file.")] = None,
+    chart: Annotated[Path | None, typer.Option(help="Write a chart to this SVG file.")] = None,
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
-    """How well a source's search finds what your own questions ask for, by each way of searching."""
+    """Measure how well a source's search finds the documents that answer your questions, by search method."""
     import asyncio
 
     from gateway.commands.eval_retrieval import charts, measure, scores_table
 
     loaded = load_config_to_run(config)
-    _known_source(loaded, source)
+    _check_source(loaded, source)
     try:
         scores, weights = asyncio.run(measure(loaded, source, questions, learn=learn))
     except ValueError as error:
@@ -314,13 +321,13 @@ def eval_retrieval(
 
 @eval_commands.command("cache")
 def eval_cache(
-    pairs: Annotated[Path, typer.Argument(help="Questions that are the same, in pairs.", exists=True)],
+    pairs: Annotated[Path, typer.Argument(help="Pairs of questions with the same meaning.", exists=True)],
     max_false_hit_rate: Annotated[
-        float, typer.Option("--max-false-hit-rate", "--wrong-hits", help="The largest share of false hits.")
+        float, typer.Option("--max-false-hit-rate", "--wrong-hits", help="The largest allowed share of false hits.")
     ] = 0.01,
-    chart: Annotated[Path | None, typer.Option(help="Draw it into this SVG file.")] = None,
+    chart: Annotated[Path | None, typer.Option(help="Write a chart to this SVG file.")] = None,
 ) -> None:
-    """How often a cache that goes by meaning would be right, and how often wrong, on pairs and near misses of them."""
+    """Measure right and false hits of the semantic cache on pairs of questions and on near misses of them."""
     import asyncio
 
     from gateway.commands.eval_cache import measure
@@ -337,11 +344,11 @@ def eval_cache(
 @app.command()
 def route(
     text: Annotated[str, typer.Argument(help="The question.")],
-    router: Annotated[str, typer.Option(help="The router; the only one, if there is one.")] = "",
-    as_app: Annotated[str, typer.Option("--app", help="The app that asks.")] = "",
+    router: Annotated[str, typer.Option(help="The router. Default: the first in the file.")] = "",
+    as_app: Annotated[str, typer.Option("--app", help="The app that sends the question.")] = "",
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
-    """What a router decides for a question, and why."""
+    """Print what a router decides for a question, and why."""
     import asyncio
 
     from gateway.commands.route import explain
@@ -355,12 +362,12 @@ def route(
 
 @eval_commands.command("router")
 def eval_router(
-    cases: Annotated[Path, typer.Argument(help="Questions with their intents, a JSON object a line.", exists=True)],
-    router: Annotated[str, typer.Option(help="The router; the only one, if there is one.")] = "",
-    chart: Annotated[Path | None, typer.Option(help="Draw cost against quality into this SVG file.")] = None,
+    cases: Annotated[Path, typer.Argument(help="Questions and their intents, one JSON object a line.", exists=True)],
+    router: Annotated[str, typer.Option(help="The router. Default: the first in the file.")] = "",
+    chart: Annotated[Path | None, typer.Option(help="Write a chart of cost against quality to this SVG file.")] = None,
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
-    """How well a router tells intents apart, and what simple models would cost in quality."""
+    """Measure how well a router recognises intents, and the quality that a simple model would cost."""
     import asyncio
 
     from gateway.commands.route import measure
@@ -378,10 +385,10 @@ def eval_router(
 @eval_commands.command("guardrails")
 def eval_guardrails(
     cases: Annotated[list[Path], typer.Argument(help="Files of cases, one JSON object a line.", exists=True)],
-    pipeline: Annotated[str, typer.Option(help="The pipeline whose guardrails are measured.")],
+    pipeline: Annotated[str, typer.Option(help="The pipeline whose guardrails to measure.")],
     config: FileOption = DEFAULT_CONFIG,
 ) -> None:
-    """What a pipeline's guardrails find in texts that you have labelled, and what they leave lying."""
+    """Measure what a pipeline's guardrails find and what they miss in labelled texts."""
     import asyncio
 
     from gateway.commands.eval_guardrails import measure
@@ -389,7 +396,7 @@ def eval_guardrails(
     loaded = load_config_to_run(config)
     chosen = loaded.pipelines.get(pipeline)
     if chosen is None:
-        fail(f"there is no pipeline {pipeline}; known here: {', '.join(loaded.pipelines) or 'none'}")
+        _fail_unknown("pipeline", pipeline, loaded.pipelines)
     try:
         report = asyncio.run(measure(loaded, chosen, cases))
     except ValueError as error:

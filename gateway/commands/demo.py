@@ -1,4 +1,4 @@
-"""`gatehouse demo`: serves the shipped config and sends it real requests, without a key or a network."""
+"""`gatehouse demo`: serves the demo config and sends real requests to it; no API keys and no network access needed."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ CONFIG = Path(__file__).resolve().parents[2] / "config" / "examples" / "demo.yam
 KEY = "gatehouse-demo"
 PREPARE_S = 120.0
 ASK_S = 30.0
-MAX_ANSWER = 1_000_000
+MAX_RESPONSE = 1_000_000
 QUESTION = "How many pages a minute does the A300 print?"
 FOLLOW_UP = "And how soon does it give the first page?"
-# Title, model, what was said before, and the question.
+# Title, model, earlier messages, question.
 STEPS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
-    ("A question, answered from a folder of documents by the built-in model, which quotes", "support", (), QUESTION),
-    ("A follow-up, which is understood from the conversation", "support", (QUESTION, "38 pages a minute."), FOLLOW_UP),
-    ("A document that gives an order: it is taken out, the rest is quoted", "support", (),
+    ("A question, answered from a folder of documents by the built-in, extractive model", "support", (), QUESTION),
+    ("A follow-up question, completed from the conversation", "support", (QUESTION, "38 pages a minute."), FOLLOW_UP),
+    ("A document that contains a prompt injection: it is removed, the rest is quoted", "support", (),
      "Which paper does the A300 take?"),
-    ("A question to a table: SQL by a model (a pretended one), proven harmless, run, and cited", "sales", (),
+    ("A question answered by SQL: a fake model writes it, Gatehouse checks and runs it", "sales", (),
      "What are the total sales by region?"),
-    ("Another, whose first target is a port where nobody listens: the fallback answers", "fallback", (),
+    ("A question to a model whose first target is down: the fallback answers", "fallback", (),
      "How long is the warranty on a drum unit?"),
 )  # fmt: skip
 
 
 def run(check: bool) -> int:
-    """Shows the main job, then serves until it is interrupted; with `check` it ends. Returns the exit code."""
+    """Runs the steps, then serves until it is interrupted; with `check` it exits. Returns the exit code."""
     configure_logging("off")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(check))
@@ -70,15 +70,15 @@ async def _run(check: bool) -> int:
         _say(f"Gatehouse serves {CONFIG.name} at {url}\n")
         await _prepare(server)
         for number, (title, model, before, question) in enumerate(STEPS, 1):
-            said = "".join(f"   {'>' if place % 2 == 0 else '<'} {text}\n" for place, text in enumerate(before))
-            _say(f"{number}. {title}\n{said}   > {question}\n")
+            history = "".join(f"   {'>' if place % 2 == 0 else '<'} {text}\n" for place, text in enumerate(before))
+            _say(f"{number}. {title}\n{history}   > {question}\n")
             answer = await _ask(outbound, url, model, (*before, question))
             _say("   " + answer.strip().replace("\n", "\n   ") + "\n")
             show(waterfall(await finished.get()))
             _say("")
-        _say(_how_to_go_on(url))
+        _say(_next_steps(url))
         if not check:
-            _say("Serving. Ctrl-C ends it.")
+            _say("Serving. Press Ctrl-C to stop.")
             await serving
             return 0
     finally:
@@ -90,7 +90,7 @@ async def _run(check: bool) -> int:
 
 
 def _listen() -> str:
-    """The port of the config, or a free one when it is taken."""
+    """Returns the address in the config, or a free port if that one is in use."""
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", 8080))
@@ -100,17 +100,17 @@ def _listen() -> str:
 
 
 async def _prepare(server: Server) -> None:
-    """The first start embeds the documents."""
+    """Waits until all parts are ready: the first start embeds the documents."""
     runtime = server.runtime
     until = time.monotonic() + PREPARE_S
-    said = False
+    announced = False
     while runtime is not None and time.monotonic() < until:
         if not any(
             each in line for each in ("loading", "reading", "embedding them") for line in runtime.parts().values()
         ):
             break
-        if not said:
-            said = True
+        if not announced:
+            announced = True
             _say("Loading the embedding model, and embedding the documents on the first start ...")
         await asyncio.sleep(0.1)
     if runtime is not None:
@@ -120,19 +120,19 @@ async def _prepare(server: Server) -> None:
 
 
 async def _ask(outbound: Outbound, url: str, model: str, turns: Sequence[str]) -> str:
-    """The answer to the last of `turns`, which the user and the model take in turn."""
+    """Returns the answer to the last of `turns`, in which the user and the model alternate."""
     messages = [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(turns)]
     body = json.dumps({"model": model, "messages": messages}).encode()
     headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
     async with outbound.open(Call(f"{url}/v1/chat/completions", ASK_S, headers, body, private=True)) as response:
-        read = await response.read(MAX_ANSWER)
+        data = await response.read(MAX_RESPONSE)
     if response.status != 200:
-        raise InternalFault(f"the demo's own server answered {response.status}")
-    answer: dict[str, Any] = json.loads(read)
+        raise InternalFault(f"the demo's own server responded with {response.status}")
+    answer: dict[str, Any] = json.loads(data)
     return str(answer["choices"][0]["message"]["content"])
 
 
-def _how_to_go_on(url: str) -> str:
+def _next_steps(url: str) -> str:
     return f"""\
 Use it from the OpenAI SDK:
 
@@ -145,7 +145,7 @@ Use it from the OpenAI SDK:
     )
     print(answer.choices[0].message.content)
 
-Look at {url}/health and {url}/metrics, and at {CONFIG}.
+See {url}/health and {url}/metrics, and the config {CONFIG}.
 """
 
 

@@ -1,8 +1,8 @@
-"""`gatehouse eval cache`: how often a cache that goes by meaning would be right, and how often wrong.
+"""`gatehouse eval cache`: measures right and false hits of the semantic cache.
 
-A file of pairs is a JSON list of `{"origin": "...", "similar": "..."}`, or has one JSON object a line: `{"one": "...",
-"other": "...", "same": true}`. Near misses are made of the pairs themselves: a number, a negation, a direction, a name,
-an opposite, a word exchanged.
+A file of pairs is a JSON list of `{"origin": "...", "similar": "..."}`, or one JSON object a line: `{"one": "...",
+"other": "...", "same": true}`. Near misses are built from the pairs: with another number,
+negation, direction, name, opposite or word.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# The cache gives nothing below the lowest of these, whatever it has learned.
+# The cache never returns a hit below the lowest of these, whatever threshold it has learned.
+_FORM = '{"one": "...", "other": "...", "same": true}'
 STEPS = tuple(step / 50 for step in range(round(50 * LOWEST), 51))
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """Two questions, and whether they are the same; `kind` says how a different one was made."""
+    """Two questions, and whether they mean the same; `kind` is how a near miss was built."""
 
     one: str
     other: str
@@ -44,7 +45,7 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 class JudgedPair(msgspec.Struct, frozen=True):
-    """What the gates say of a pair: why not, or how likely it is."""
+    """The result of the gates for a pair: the reason of a rejection, or the likelihood of a match."""
 
     pair: Pair
     reason: str
@@ -52,7 +53,7 @@ class JudgedPair(msgspec.Struct, frozen=True):
 
 
 class CacheReport(msgspec.Struct, frozen=True):
-    """All pairs, with the threshold that a bound of false hits allows."""
+    """All pairs, and the lowest threshold within the allowed share of false hits."""
 
     judged: list[JudgedPair]
     max_false_hit_rate: float
@@ -60,12 +61,12 @@ class CacheReport(msgspec.Struct, frozen=True):
     microseconds: float
 
     def hits(self, threshold: float, *, same: bool, kind: str | None = None) -> tuple[int, int]:
-        """Hits, of how many pairs."""
-        those = [each for each in self.judged if each.pair.same == same and (kind is None or each.pair.kind == kind)]
-        return sum(not each.reason and each.likelihood >= threshold for each in those), len(those)
+        """Returns the hits, and the number of pairs."""
+        pairs = [each for each in self.judged if each.pair.same == same and (kind is None or each.pair.kind == kind)]
+        return sum(not each.reason and each.likelihood >= threshold for each in pairs), len(pairs)
 
     def show(self) -> None:
-        """Prints it for people: hits by threshold, false hits by kind of near miss, what the gates refused."""
+        """Prints tables: hits by threshold, false hits by kind of near miss, and rejections by gate."""
         rows = []
         for name, threshold in (
             (f"at most {self.max_false_hit_rate:.1%} false hits", self.threshold),
@@ -86,21 +87,23 @@ class CacheReport(msgspec.Struct, frozen=True):
         for each in self.judged:
             if each.pair.same and each.reason:
                 reasons[each.reason] = reasons.get(each.reason, 0) + 1
-        refused = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items(), key=lambda each: -each[1]))
-        typer.echo(f"\nparaphrases that a gate refused: {refused or 'none'}")
-        typer.echo(f"gates: {self.microseconds:.0f} us a pair")
+        rejections = ", ".join(
+            f"{reason} {count}" for reason, count in sorted(reasons.items(), key=lambda each: -each[1])
+        )
+        typer.echo(f"\nparaphrases that a gate rejected: {rejections or 'none'}")
+        typer.echo(f"gates: {self.microseconds:.0f} us per pair")
 
     def chart(self) -> str:
-        """Right and false hits by the threshold, as SVG."""
+        """Returns an SVG of right and false hits by threshold."""
         right = [(step, _ratio(*self.hits(step, same=True))) for step in STEPS]
         wrong = [(step, _ratio(*self.hits(step, same=False))) for step in STEPS]
         mark = {f"{self.threshold:.2f}": (self.threshold, _ratio(*self.hits(self.threshold, same=True)))}
         series = {"right hits": right, "false hits": wrong}
-        return curves("Answers by meaning", "threshold", "share of pairs", series, mark)
+        return curves("Semantic cache hits", "threshold", "share of pairs", series, mark)
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """Raises `ValueError` naming what can't be read."""
+    """Reads the file. Raises `ValueError` that names what can't be read."""
     text = path.read_text("utf-8")
     try:
         if text.lstrip().startswith("["):
@@ -108,18 +111,17 @@ def read_pairs(path: Path) -> list[Pair]:
         lines = [json.loads(line) for line in text.splitlines() if line.strip()]
         pairs = [Pair(each["one"], each["other"], same=bool(each["same"])) for each in lines]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        form = '{"one": "...", "other": "...", "same": true}'
-        raise ValueError(f"{path} holds no pairs ({error!r}): write one a line, {form}") from None
+        raise ValueError(f"{path} contains no pairs ({error!r}): write one a line, {_FORM}") from None
     if not pairs:
-        raise ValueError(f"{path}: there are no pairs")
+        raise ValueError(f"{path} contains no pairs: write one a line, {_FORM}")
     return pairs
 
 
 async def measure(path: Path, max_false_hit_rate: float) -> CacheReport:
-    """Judges all pairs, and near misses of those that are the same. Raises `ValueError`."""
+    """Judges all pairs, and near misses of the pairs that mean the same. Raises `ValueError`."""
     pairs = read_pairs(path)
-    made = near_misses([each.one for each in pairs if each.same])
-    pairs += [Pair(text, miss, same=False, kind=kind) for kind, text, miss in made]
+    misses = near_misses([each.one for each in pairs if each.same])
+    pairs += [Pair(text, miss, same=False, kind=kind) for kind, text, miss in misses]
     texts = list(dict.fromkeys(text for each in pairs for text in (each.one, each.other)))
     resources = Resources(HealthBook())
     try:
@@ -143,7 +145,7 @@ def _judge(pair: Pair, vectors: dict[str, NDArray[np.float32]]) -> JudgedPair:
 
 
 def _threshold(judged: Sequence[JudgedPair], max_false_hit_rate: float) -> float:
-    """The lowest with no more false hits than that, of all different pairs."""
+    """Returns the lowest threshold whose share of false hits, of all different pairs, is within the limit."""
     different = [each for each in judged if not each.pair.same]
     allowed = max_false_hit_rate * len(different)
     for step in STEPS:

@@ -1,8 +1,8 @@
-"""How well a pipeline's guardrails do on cases of one's own: what they flag, what they find, what they leave lying.
+"""Measures a pipeline's guardrails on your own cases: what they flag, find and miss.
 
 A case is a line of JSON: `{"text": "...", "label": "attack"}` with any label (`benign`, `off-topic`, ...), or with
-`spans`: `[[start, end, "person"], ...]` for personal data. A JSON array of objects with `full_text` and `spans` (as the
-generator of presidio-research writes them) is read too.
+`spans`: `[[start, end, "person"], ...]` for personal data. A JSON array of objects with `full_text` and `spans`
+(the format of presidio-research) is accepted too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from guardrails.chain import Chain
     from guardrails.span import Span
 
-# Two spans are the same when they share nine tenths of what they cover together.
+# Two spans match if their intersection is at least this share of their union.
 SAME = 0.9
 _PRESIDIO = {
     "CREDIT_CARD": "CARD", "PHONE_NUMBER": "PHONE", "EMAIL_ADDRESS": "EMAIL", "IBAN_CODE": "IBAN", "IP_ADDRESS": "IP",
@@ -42,7 +42,7 @@ _PRESIDIO = {
 
 
 class GuardrailCase(msgspec.Struct, frozen=True):
-    """One text with what is known of it."""
+    """One text with its label and its spans of personal data."""
 
     text: str
     label: str = ""
@@ -50,7 +50,7 @@ class GuardrailCase(msgspec.Struct, frozen=True):
 
 
 class KindScore(msgspec.Struct):
-    """Of one kind of personal data: how many there are, how many of them were found, and how many spans were given."""
+    """One kind of personal data: labelled spans, labelled spans that were found, and all spans that were found."""
 
     truth: int = 0
     found: int = 0
@@ -58,13 +58,13 @@ class KindScore(msgspec.Struct):
 
     @property
     def f2(self) -> float:
-        """Recall counts twice."""
+        """The F2 score: recall has twice the weight of precision."""
         precision, recall = self.found / max(1, self.given), self.found / max(1, self.truth)
         return 5 * precision * recall / max(1e-9, 4 * precision + recall)
 
 
 class GuardrailReport(msgspec.Struct):
-    """The figures. `flagged` by label: (blocked or flagged, all)."""
+    """The figures. `flagged`: by label, the number of flagged or blocked texts, and of all texts."""
 
     flagged: dict[str, tuple[int, int]]
     kinds: dict[str, KindScore]
@@ -75,7 +75,7 @@ class GuardrailReport(msgspec.Struct):
     seconds: float = 0.0
 
     def show(self) -> None:
-        """Prints it for people: the labels, the kinds of personal data, and what holds of all texts."""
+        """Prints tables: by label, by kind of personal data, and the totals."""
         labels = [
             (label or "unlabelled", f"{flagged}", f"{count}", f"{flagged / max(1, count):.1%}")
             for label, (flagged, count) in sorted(self.flagged.items())
@@ -84,7 +84,7 @@ class GuardrailReport(msgspec.Struct):
         if self.kinds:
             typer.echo()
             self._show_kinds()
-        typer.echo(f"\n{1e6 * self.seconds / max(1, self.characters):.1f} ms a kilobyte")
+        typer.echo(f"\n{1e6 * self.seconds / max(1, self.characters):.1f} ms per kilobyte")
 
     def _show_kinds(self) -> None:
         scores = [(kind.lower(), score) for kind, score in sorted(self.kinds.items())]
@@ -101,7 +101,7 @@ class GuardrailReport(msgspec.Struct):
 
 
 def read_cases(path: Path) -> list[GuardrailCase]:
-    """Raises `ValueError` naming the line that can't be read."""
+    """Reads a file. Raises `ValueError` that names the line that can't be read."""
     text = path.read_text("utf-8")
     if text.lstrip().startswith("["):
         return [_case(item, f"{path}: item {number}") for number, item in enumerate(json.loads(text), 1)]
@@ -111,7 +111,7 @@ def read_cases(path: Path) -> list[GuardrailCase]:
             try:
                 cases.append(_case(json.loads(line), f"{path}:{number}"))
             except json.JSONDecodeError as error:
-                raise ValueError(f"{path}:{number}: this is no JSON: {error.msg}") from None
+                raise ValueError(f"{path}:{number}: this is not JSON: {error.msg}") from None
     return cases
 
 
@@ -134,11 +134,11 @@ def _case(item: Any, where: str) -> GuardrailCase:
 
 
 async def evaluate(guards: Chain, cases: Sequence[GuardrailCase]) -> GuardrailReport:
-    """Runs every case through the guardrails of the way in, one after another."""
+    """Runs every case through the input guardrails, one after another."""
     flagged: dict[str, list[int]] = {}
     report = GuardrailReport({}, {})
     personal = [guard for guard in guards.inputs if isinstance(guard, RequestMasker)]
-    looked_for = frozenset(kind for guard in personal for kind in guard.kinds)
+    searched = frozenset(kind for guard in personal for kind in guard.kinds)
     for case in cases:
         exchange = Exchange("evaluation")
         exchange.caller = Caller("evaluation")
@@ -151,23 +151,23 @@ async def evaluate(guards: Chain, cases: Sequence[GuardrailCase]) -> GuardrailRe
             stopped = True
         report.seconds += time.perf_counter() - started
         report.characters += len(case.text)
-        noted = stopped or any(each.action in ("flag", "block") for each in exchange.findings)
+        is_flagged = stopped or any(each.action in ("flag", "block") for each in exchange.findings)
         counts = flagged.setdefault(case.label, [0, 0])
-        counts[0] += noted
+        counts[0] += is_flagged
         counts[1] += 1
         if case.spans is not None and personal:
             found = [span for guard in personal for span in await guard.spans(case.text)]
-            _compare(case, found, looked_for, report)
+            _compare(case, found, searched, report)
     report.flagged = {label: (counts[0], counts[1]) for label, counts in flagged.items()}
     return report
 
 
-def _compare(case: GuardrailCase, found: Iterable[Span], looked_for: frozenset[str], report: GuardrailReport) -> None:
-    """Counts one text. Spans of kinds that nobody looks for count neither way."""
+def _compare(case: GuardrailCase, found: Iterable[Span], searched: frozenset[str], report: GuardrailReport) -> None:
+    """Counts one text. Ignores spans of kinds that no guardrail searches for."""
     given = list(found)
     truth = case.spans or ()
     for start, end, kind in truth:
-        if kind not in looked_for:
+        if kind not in searched:
             continue
         score = report.kinds.setdefault(kind, KindScore())
         score.truth += 1
@@ -176,7 +176,7 @@ def _compare(case: GuardrailCase, found: Iterable[Span], looked_for: frozenset[s
         report.leaked_characters += sum(
             not any(span.start <= place < span.end for span in given) for place in range(start, end)
         )
-    others = [(start, end) for start, end, kind in truth if kind not in looked_for]
+    others = [(start, end) for start, end, kind in truth if kind not in searched]
     for span in given:
         if not any(start < span.end and end > span.start for start, end in others):
             report.kinds.setdefault(span.kind, KindScore()).given += 1
@@ -191,7 +191,7 @@ def _overlap(start: int, end: int, span: Span) -> float:
 
 
 async def measure(config: Config, pipeline: PipelineConfig, paths: Sequence[Path]) -> GuardrailReport:
-    """The report of one pipeline's guardrails on the cases of some files. Raises `ValueError` for bad cases."""
+    """Evaluates one pipeline's guardrails on the cases of some files. Raises `ValueError` for invalid cases."""
     resources = Resources(HealthBook())
     try:
         cases = [case for path in paths for case in read_cases(path)]

@@ -1,7 +1,7 @@
-"""`gatehouse eval retrieval`: how well a source's search finds what a user's own questions ask for.
+"""`gatehouse eval retrieval`: measures how well a source's search finds the documents that answer your questions.
 
-A file of questions has one JSON object a line: `{"question": "...", "relevant": ["manual.md", ...]}`; what is relevant
-is named by the documents' ids, or by passages as `id place`.
+A file of questions has one JSON object a line: `{"question": "...", "relevant": ["manual.md", ...]}`; `relevant`
+contains ids of documents, or passages as `id place`.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ _BAR = 30
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What is asked, and the documents or passages that answer it."""
+    """A question, and the documents or passages that answer it."""
 
     question: str
     relevant: tuple[str, ...]
 
 
 class Score(msgspec.Struct, frozen=True):
-    """One way of searching, over all questions. Times in milliseconds."""
+    """The scores of one search method over all questions. Times in milliseconds."""
 
     way: str
     recall: float
@@ -62,24 +62,24 @@ class Score(msgspec.Struct, frozen=True):
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """The best weight of the words, its nDCG on questions that it was not chosen by, and that of every weight."""
+    """The best `words_weight`, its nDCG on questions held out from the choice, and the nDCG of every weight."""
 
     best: float
     unseen: float
     curve: list[tuple[float, float]]
 
     def lines(self) -> list[str]:
-        """For people, with what to write into the config."""
+        """Returns lines of text, with the setting to write into the config."""
         shown = "  ".join(f"{weight:.1f}: {gain:.3f}" for weight, gain in self.curve)
         return [
             f"nDCG@{DEPTH} by words_weight  {shown}",
             f"chosen on one half of the questions and measured on the other: {self.unseen:.3f}",
-            f"write into the source   search: {{words_weight: {self.best:.1f}}}",
+            f"set in the source   search: {{words_weight: {self.best:.1f}}}",
         ]
 
 
 def scores_table(scores: Sequence[Score]) -> Table:
-    """For people, a row for each way of searching, with a bar of its nDCG."""
+    """Returns a table with a row for each search method and a bar of its nDCG."""
     from rich.progress_bar import ProgressBar
 
     head = ("search", f"recall@{DEPTH}", f"nDCG@{DEPTH}", "MRR", "p50 ms", "p95 ms", "")
@@ -92,20 +92,22 @@ def scores_table(scores: Sequence[Score]) -> Table:
 
 
 def charts(source: str, scores: Sequence[Score], weights: Weights | None) -> dict[str, str]:
-    """SVG by the ends of their files' names."""
+    """Returns SVG charts by the suffix of their file names."""
     groups = {
         each.way: {f"recall@{DEPTH}": each.recall, f"nDCG@{DEPTH}": each.ndcg, "MRR": each.mrr} for each in scores
     }
-    made = {"": bars(f"Search of {source}", groups)}
+    pictures = {"": bars(f"Search of {source}", groups)}
     if weights is not None:
         name = f"nDCG@{DEPTH}"
         best = {f"{weights.best:.1f}": (weights.best, dict(weights.curve)[weights.best])}
-        made["-weights"] = curves(f"Words and meaning in {source}", "words_weight", name, {name: weights.curve}, best)
-    return made
+        pictures["-weights"] = curves(
+            f"Words and meaning in {source}", "words_weight", name, {name: weights.curve}, best
+        )
+    return pictures
 
 
 def read_questions(path: Path) -> list[Question]:
-    """Raises `ValueError` naming the line that can't be read."""
+    """Reads the file. Raises `ValueError` that names the line that can't be read."""
     questions = []
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         if not line.strip():
@@ -116,14 +118,14 @@ def read_questions(path: Path) -> list[Question]:
         except (json.JSONDecodeError, KeyError, TypeError):
             raise ValueError(f'{path}:{number}: write {{"question": "...", "relevant": ["document", ...]}}') from None
     if not questions:
-        raise ValueError(f"{path}: there are no questions")
+        raise ValueError(f"{path} contains no questions")
     return questions
 
 
 async def measure(
     config: Config, source_name: str, path: Path, *, learn: bool = False
 ) -> tuple[list[Score], Weights | None]:
-    """Every way of searching; with `learn` the best weight of the words too. Raises `ValueError`."""
+    """Scores every search method; with `learn`, finds the best `words_weight` too. Raises `ValueError`."""
     questions = read_questions(path)
     resources = Resources(HealthBook())
     try:
@@ -136,7 +138,7 @@ async def measure(
             reranker = SentenceReranker(resources.embedder())
             await resources.embedder().wait()
             scores.append(await _score("reranked", Search("weighted"), source, questions, reranker))
-            return scores, await _learned(configured, source, questions) if learn else None
+            return scores, await _learn_weights(configured, source, questions) if learn else None
     finally:
         await resources.close()
 
@@ -150,7 +152,7 @@ async def _score(
         started = time.perf_counter()
         found = await source.search(each.question, 3 * DEPTH)
         if reranker is not None:
-            found = await reranker.rerank(each.question, found, _asks_nobody)
+            found = await reranker.rerank(each.question, found, _ask_no_model)
         times.append(time.perf_counter() - started)
         hits = [name in each.relevant for name in _names(found, each.relevant)][:DEPTH]
         recalls.append(sum(hits) / min(DEPTH, len(each.relevant)) if each.relevant else 0.0)
@@ -173,12 +175,12 @@ def _ndcg(hits: Sequence[bool], question: Question) -> float:
     return sum(1 / math.log2(rank + 2) for rank, hit in enumerate(hits) if hit) / ideal if ideal else 0.0
 
 
-async def _asks_nobody(request: ChatRequest, model: str) -> str:
-    raise RuntimeError("sentences are compared without asking a model")
+async def _ask_no_model(request: ChatRequest, model: str) -> str:
+    raise RuntimeError("this reranker compares sentences and calls no model")
 
 
-async def _learned(options: Search, source: Source, questions: Sequence[Question]) -> Weights:
-    """The weight of the words with the best nDCG, and what such a choice is worth on questions that it did not see."""
+async def _learn_weights(options: Search, source: Source, questions: Sequence[Question]) -> Weights:
+    """Finds the `words_weight` with the best nDCG, and measures such a choice on held-out questions."""
     gains: dict[float, list[float]] = {}
     for weight in WEIGHTS:
         source.collection.search_options = msgspec.structs.replace(options, fusion="weighted", words_weight=weight)
@@ -197,7 +199,7 @@ async def _learned(options: Search, source: Source, questions: Sequence[Question
 
 
 def _names(found: Sequence[Passage], relevant: Sequence[str]) -> list[str]:
-    """What was found, best first, each once: passages where the questions name passages, else documents."""
+    """Returns the unique names of the results, best first: passages if `relevant` names passages, else documents."""
     by_passage = any(" " in name for name in relevant)
     names = (f"{each.source} {each.place}" if by_passage else each.source for each in found)
     return list(dict.fromkeys(names))

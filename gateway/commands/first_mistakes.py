@@ -1,5 +1,5 @@
-"""What `gatehouse check` remarks on a first configuration: names that are no references, addresses with too much of a
-path, parts that nothing uses, ways round a guardrail, keys that can be guessed.
+"""Warnings of `gatehouse check` about common first mistakes: secrets that look like names, base URLs with too long a
+path, unused components, apps that can bypass a guardrail, keys that can be guessed.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ if TYPE_CHECKING:
     from config.shape import ConfigNode
 
 
-# $name, $(NAME), {NAME}, <your key>, env/NAME, and OPENAI_API_KEY without any sign: what might be a secret after all.
+# $name, $(NAME), {NAME}, <your key>, env/NAME, and a bare OPENAI_API_KEY: these may still be real secrets.
 _PLACEHOLDER = re.compile(r"\$[\w.:]+|\$\(\w+\)|\{\w+\}|<[^<>]+>|env[./]\w+|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
-_KEY = 20
+_MIN_KEY = 20
 
-_IDLE = {
+_UNUSED = {
     "guardrails": (
-        "no pipeline names this guardrail: it checks nothing",
-        "name it under guard_input or guard_output of a pipeline",
+        "no pipeline uses this guardrail: it checks nothing",
+        "add it to guard_input or guard_output of a pipeline",
     ),
-    "caches": ("no pipeline names this cache: it keeps nothing", "name it under cache of a pipeline"),
-    "routers": ("no pipeline names this router: it decides nothing", "name it under router of a pipeline"),
+    "caches": ("no pipeline uses this cache: it stores nothing", "set it as the cache of a pipeline"),
+    "routers": ("no pipeline uses this router: it decides nothing", "set it as the router of a pipeline"),
 }
 
 
-def first_mistakes(config: Config, spots: Iterable[ConfigNode]) -> Iterator[Remark]:
-    """What is right, and probably not as meant. `spots` are the places of the file."""
-    spots = list(spots)
-    yield from _placeholders(spots)
+def first_mistakes(config: Config, nodes: Iterable[ConfigNode]) -> Iterator[Remark]:
+    """Yields warnings about valid settings that are probably not intended. `nodes` are the nodes of the file."""
+    nodes = list(nodes)
+    yield from _placeholders(nodes)
     yield from _addresses(config)
-    yield from _idle(config, spots)
-    yield from _ways_round(config)
+    yield from _unused(config, nodes)
+    yield from _bypasses(config)
     yield from _short_keys(config)
 
 
-def _placeholders(spots: Iterable[ConfigNode]) -> Iterator[Remark]:
-    for spot in spots:
-        written = isinstance(spot.value, str) and not isinstance(spot.value, Substituted)
-        if written and spot.annotation is Secret and _PLACEHOLDER.fullmatch(spot.value):
-            message = "this looks like the name of a secret, and is taken for the secret itself"
-            yield spot.path, message, 'write "${NAME}" for an environment variable, "${file:/path}" for a file'
+def _placeholders(nodes: Iterable[ConfigNode]) -> Iterator[Remark]:
+    for node in nodes:
+        written = isinstance(node.value, str) and not isinstance(node.value, Substituted)
+        if written and node.annotation is Secret and _PLACEHOLDER.fullmatch(node.value):
+            message = "this looks like the name of a secret, but is used as the secret itself"
+            yield node.path, message, 'write "${NAME}" for an environment variable, "${file:/path}" for a file'
 
 
 def _addresses(config: Config) -> Iterator[Remark]:
@@ -59,26 +59,26 @@ def _addresses(config: Config) -> Iterator[Remark]:
             yield ("providers", name, network.address_key), *remark
 
 
-def _idle(config: Config, spots: Iterable[ConfigNode]) -> Iterator[Remark]:
+def _unused(config: Config, nodes: Iterable[ConfigNode]) -> Iterator[Remark]:
     named = {
-        (marker.section, spot.value.partition("/")[0] if marker.prefix else spot.value)
-        for spot in spots
-        if isinstance(spot.value, str)
-        for marker in spot.markers
+        (marker.section, node.value.partition("/")[0] if marker.prefix else node.value)
+        for node in nodes
+        if isinstance(node.value, str)
+        for marker in node.markers
         if isinstance(marker, Ref)
     }
-    for section, (message, cure) in _IDLE.items():
+    for section, (message, cure) in _UNUSED.items():
         for name in getattr(config, section):
             if (section, name) not in named:
                 yield (section, name), message, cure
     for name in config.pipelines:
         if ("pipelines", name) not in named:
             cure = f"add it to models, such as {name}: {{pipeline: {name}}}"
-            yield ("pipelines", name), "no model names this pipeline: nobody can ask for it", cure
+            yield ("pipelines", name), "no model uses this pipeline: no request can reach it", cure
 
 
-def _ways_round(config: Config) -> Iterator[Remark]:
-    """Apps that may ask for every model, so also for the one behind a pipeline with guardrails."""
+def _bypasses(config: Config) -> Iterator[Remark]:
+    """Yields apps that may use every model, so also the one behind a pipeline with guardrails."""
     guarded = {
         model.pipeline: config.pipelines[model.pipeline].model
         for model in config.models.values()
@@ -91,8 +91,10 @@ def _ways_round(config: Config) -> Iterator[Remark]:
     open_ones = [name for name, model in config.models.items() if name not in guarded.values()]
     for name, app in config.apps.items():
         if "*" in app.models:
-            message = f"it may ask for every model: for {behind} too, which goes round the guardrails of {pipeline}"
-            yield ("apps", name), message, f"add models: [{', '.join(open_ones)}], or those of them that it needs"
+            message = (
+                f"this app may use every model, also {behind} directly, which bypasses the guardrails of {pipeline}"
+            )
+            yield ("apps", name), message, f"add models: [{', '.join(open_ones)}], or only those that it needs"
 
 
 def _short_keys(config: Config) -> Iterator[Remark]:
@@ -100,6 +102,6 @@ def _short_keys(config: Config) -> Iterator[Remark]:
         return
     for name, app in config.apps.items():
         for at, key in enumerate(app.keys):
-            if len(key.reveal()) < _KEY:
-                message = "this key is so short that it can be guessed by whoever reaches this address"
-                yield ("apps", name, "keys", at), message, f"take {_KEY} characters or more: openssl rand -hex 32"
+            if len(key.reveal()) < _MIN_KEY:
+                message = "this key is so short that anyone who can reach this address can guess it"
+                yield ("apps", name, "keys", at), message, f"use {_MIN_KEY} characters or more: openssl rand -hex 32"

@@ -1,4 +1,4 @@
-"""`gatehouse ingest`: documents into sources from the command line, while servers run or not."""
+"""`gatehouse ingest`: ingests documents into a source; servers may run meanwhile."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
 
 
 async def ingest(config: Config, name: str, paths: Sequence[Path]) -> IngestReport:
-    """One pass over a source; `paths` are handed in to one of kind `documents`. Raises `ValueError`, `OSError`."""
+    """Ingests a source once; `paths` are for one of kind `documents`. Raises `ValueError`, `OSError`."""
     source_config = _documents(config, name)
     if paths and not source_config.takes_documents:
         raise ValueError(
-            f"{name} is of kind {source_config.kind}: it reads what its config names, not files given here"
+            f"{name} is of kind {source_config.kind}: it reads what its config lists, and no files from here"
         )
     resources = Resources(HealthBook())
     bar = ProgressBar()
     try:
-        # What a provider's model embeds costs money here too.
+        # Embeddings from a provider cost money: the ledger records them.
         resources.accounts = await open_ledger(config.server)
         async with opened(config, name, resources) as source:
             source.logs_failures = False
             report = IngestReport()
             if paths:
                 report = await source.add(_items(paths, _documents(config, name).read.size))
-            passed = await source.ingest(bar.tell)
-            return passed if not paths else _together(report, passed)
+            passed = await source.ingest(bar.update)
+            return passed if not paths else _merge(report, passed)
     finally:
         bar.end()
         await resources.close()
@@ -55,10 +55,10 @@ async def ingest(config: Config, name: str, paths: Sequence[Path]) -> IngestRepo
 
 @contextlib.asynccontextmanager
 async def opened(config: Config, name: str, resources: Resources) -> AsyncIterator[Source]:
-    """A source that nobody keeps up but the caller. Raises `ValueError`, `OSError`."""
+    """Opens a source without background ingestion. Raises `ValueError`, `OSError`."""
     source_config = _documents(config, name)
     embedder = embedder_of(name, source_config, resources)
-    # A provider's model is asked through an engine with nothing but the providers.
+    # A provider's embedding model needs an engine; this one has only providers and models.
     models = {each: model for each, model in config.models.items() if model.pipeline is None}
     bare = config.model_copy(update={"sources": {}, "tools": {}, "pipelines": {}, "models": models})
     engine = await build(bare, resources)
@@ -76,17 +76,17 @@ async def opened(config: Config, name: str, resources: Resources) -> AsyncIterat
 def _documents(config: Config, name: str) -> DocumentSourceConfig:
     found = documents_of(config).get(name)
     if found is None:
-        raise ValueError(f"{name} is of kind {config.sources[name].kind}: there are no documents in it")
+        raise ValueError(f"{name} is of kind {config.sources[name].kind}: it contains no documents to ingest")
     return found
 
 
-def _together(handed: IngestReport, passed: IngestReport) -> IngestReport:
-    handed.embedded += passed.embedded
-    return handed
+def _merge(report: IngestReport, passed: IngestReport) -> IngestReport:
+    report.embedded += passed.embedded
+    return report
 
 
 def _items(paths: Sequence[Path], max_bytes: int) -> list[Item]:
-    """Files, and all documents in folders; the id is the path as it was given."""
+    """Returns the files, and all documents in the folders; the id is the path as given."""
     items = []
     documents = SUFFIXES | OTHERS.keys()
     for path in paths:
@@ -103,19 +103,19 @@ def _load(path: Path, max_bytes: int) -> tuple[bytes, str]:
 
 
 class ProgressBar:
-    """How far an ingestion is, on stderr where that is a terminal."""
+    """Shows the progress of an ingestion on stderr, if that is a terminal."""
 
     def __init__(self) -> None:
         self._bar = progress_bar(sys.stderr)
         self._tasks: dict[str, TaskID] = {}
 
-    def tell(self, progress: Progress) -> None:
-        """Draws, at most ten times a second."""
+    def update(self, progress: Progress) -> None:
+        """Redraws the bar, at most ten times a second."""
         if progress.what not in self._tasks:
             self._bar.start()
             self._tasks[progress.what] = self._bar.add_task(progress.what, total=progress.total)
         self._bar.update(self._tasks[progress.what], completed=progress.done, total=progress.total)
 
     def end(self) -> None:
-        """Leaves the lines as they are."""
+        """Stops updating; the bars remain on the screen."""
         self._bar.stop()

@@ -1,4 +1,4 @@
-"""What the command line's commands share: options, reading the configuration, and ending with a message."""
+"""Shared by all commands: options, loading the configuration, and exiting with a message."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ FileArgument = Annotated[
     Path, typer.Argument(metavar="[FILE]", envvar="GATEHOUSE_CONFIG", help="The YAML file.", show_default=True)
 ]
 FileOption = Annotated[Path, typer.Option("--config", "-c", envvar="GATEHOUSE_CONFIG", help="The YAML file.")]
-SameFileOption = Annotated[Path | None, typer.Option("--config", "-c", help="The same, as other commands take it.")]
+SameFileOption = Annotated[Path | None, typer.Option("--config", "-c", help="The same file, as in other commands.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def fail(message: str, code: int = 2) -> NoReturn:
-    """Ends the command: 1 is a failure, 2 wrong input. Control characters of names in the message are written out."""
+    """Exits with a message, its control characters escaped. `code`: 1 for a failure, 2 for invalid input."""
     typer.echo("\n".join(map(printable, message.split("\n"))), err=True)
     raise typer.Exit(code)
 
 
 def fail_config(error: ConfigError) -> NoReturn:
-    """Ends the command with every problem of a configuration."""
+    """Exits with all errors of a configuration."""
     show(styled(error.pieces()), sys.stderr)
     raise typer.Exit(2)
 
 
 def load_config(path: Path) -> Config:
-    """Ends the command with every problem where the file is wrong."""
+    """Loads the file; exits with all errors if it is invalid."""
     return load_config_with_places(path)[0]
 
 
 def load_config_to_run(path: Path) -> Config:
-    """As `load_config`, for a command that works as a server does: warnings go to stderr, only results to stdout."""
+    """As `load_config`, for a command that runs the engine: sends logs to stderr, so that stdout has only results."""
     from observability.logs import configure_logging
 
     configure_logging("off")
@@ -51,7 +51,7 @@ def load_config_to_run(path: Path) -> Config:
 
 
 def load_config_with_places(path: Path) -> tuple[Config, SourcePositions]:
-    """The same, and where everything stands in the file."""
+    """As `load_config`; also returns the position of each setting in the file."""
     from config import ConfigError
     from gateway.assembly.configuration import load_with_places
 

@@ -1,4 +1,4 @@
-"""The path that a request for one model takes, read from the configuration."""
+"""`gatehouse plan`: the path that a request for one model takes, according to the configuration."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _POLICIES = ("retry", "fallback", "hedge", "breaker", "on_refusal", "on_context_
 
 
 def plan(config: Config, model: str, left_out: Callable[[str], LeftOut] = lambda _: {}) -> dict[str, Any]:
-    """What answers a request for `model`: callers, context, targets and policies. Raises `LookupError`.
+    """Returns the path of a request for `model`: callers, context, targets and policies. Raises `LookupError`.
 
-    `left_out` says of a model with targets which of them have no price, each with the apps whose budgets need one.
+    `left_out` returns the targets of a model that have no price, each with the apps whose budgets need one.
     """
-    asked = config.models.get(model)
-    if asked is None:
+    requested = config.models.get(model)
+    if requested is None:
         raise LookupError(f'there is no model "{model}"; {did_you_mean(model, config.models) or "none is configured"}')
     shown = effective(config)
     made: dict[str, Any] = {"model": model, "access": config.access, "apps": _apps(config, model)}
     name = model
-    if asked.pipeline is not None:
-        pipeline = config.pipelines[asked.pipeline]
-        made["pipeline"] = asked.pipeline
+    if requested.pipeline is not None:
+        pipeline = config.pipelines[requested.pipeline]
+        made["pipeline"] = requested.pipeline
         if guards := _guards(config, pipeline.guard_input, "input"):
             made["guard_input"] = guards
         if guards := _guards(config, pipeline.guard_output, "output"):
@@ -55,7 +55,7 @@ def plan(config: Config, model: str, left_out: Callable[[str], LeftOut] = lambda
         if pipeline.router is not None:
             made["router"] = {"router": pipeline.router, **config.routers[pipeline.router].plan()}
         if pipeline.context is not None:
-            context = shown["pipelines"][asked.pipeline]["context"]
+            context = shown["pipelines"][requested.pipeline]["context"]
             made["context"] = {**context, "from": {s: config.sources[s].where for s in pipeline.context.sources}}
         name = pipeline.model
     answering = config.models[name]
@@ -73,9 +73,7 @@ def draw_plan(made: dict[str, Any]) -> Tree:
     from rich.tree import Tree
 
     via = f", pipeline {made['pipeline']}" if "pipeline" in made else ""
-    callers = (
-        "anybody on this machine" if made["access"] == "open" else ", ".join(made["apps"]) or "no app may ask for it"
-    )
+    callers = "anyone on this machine" if made["access"] == "open" else ", ".join(made["apps"]) or "no app may use it"
     tree = Tree(f"{made['model']}{via}")
     _branch(tree, "admit", callers)
     for guard in made.get("guard_input", ()):
@@ -105,7 +103,7 @@ def _add_dispatch(tree: Tree, made: dict[str, Any]) -> None:
         dispatch,
         "breaker",
         f"opens after {breaker['failures']} failures in {breaker['window']} "
-        f"that are {breaker['share']} of the calls, tried again within {breaker['cooldown']}",
+        f"that are {breaker['share']} of the calls, probed again within {breaker['cooldown']}",
     )
     if "hedge" in made:
         _branch(dispatch, "hedge", f"a second call after {made['hedge']['after']}")
@@ -114,7 +112,7 @@ def _add_dispatch(tree: Tree, made: dict[str, Any]) -> None:
 
 
 def _branch(tree: Tree, phase: str, text: str) -> Tree:
-    """A row of two columns, so that a text that wraps on a terminal stays beside its phase."""
+    """Adds a row of two columns, so that a text that wraps on a terminal stays beside its phase."""
     from rich.table import Table
 
     row = Table.grid(padding=(0, 1, 0, 0))
@@ -140,7 +138,7 @@ def _draw_cache(cache: dict[str, Any]) -> str:
 
 
 def _guards(config: Config, names: tuple[str, ...], side: Side) -> list[dict[str, Any]]:
-    """Each guardrail with what it does and what it holds back of a streamed answer."""
+    """Returns for each guardrail its actions and how much of a streamed answer it holds back."""
     made = []
     for name in names:
         guardrail = config.guardrails[name]
@@ -160,18 +158,18 @@ def _draw_guard(guard: dict[str, Any]) -> str:
         f", {action} {kind}" for kind, action in guard.get("types", {}).items()
     )
     notes = [does, f"holds back {guard['holds_back']}"]
-    notes += ["shadow" if guard.get("shadow") else f"{guard['on_error']} when it breaks"]
+    notes += ["shadow" if guard.get("shadow") else f"{guard['on_error']} if it fails"]
     return f"{guard['name']}  ({guard['kind']}: {'; '.join(notes)})"
 
 
 def _draw_limits(limits: dict[str, str]) -> str:
     def with_thinking(key: str) -> str:
         plain, thinking = limits[key], limits[f"{key}_thinking"]
-        return plain if plain == thinking else f"{plain} ({thinking} where it thinks)"
+        return plain if plain == thinking else f"{plain} ({thinking} when thinking)"
 
     return (
-        f"first token {with_thinking('first_token')}, between pieces {with_thinking('idle')}, "
-        f"whole answer {limits['whole_answer']}, stream {limits['stream']}, all attempts {limits['all_attempts']}"
+        f"first token {with_thinking('first_token')}, between chunks {with_thinking('idle')}, "
+        f"complete answer {limits['whole_answer']}, stream {limits['stream']}, all attempts {limits['all_attempts']}"
     )
 
 
@@ -179,7 +177,7 @@ def _retry(retry: dict[str, Any]) -> str:
     if retry["attempts"] == 1 or not retry["on"]:
         return "never"
     pause = f"pausing {retry['backoff']}, doubled up to {retry['max_backoff']}"
-    return f"up to {retry['attempts']} calls a target, {pause}, on {', '.join(retry['on'])}"
+    return f"up to {retry['attempts']} calls per target, {pause}, on {', '.join(retry['on'])}"
 
 
 def _falls_back(made: dict[str, Any]) -> list[str]:
@@ -221,5 +219,5 @@ def _draw_target(target: dict[str, Any]) -> str:
     notes += [f"priority {target['priority']}"] if target["priority"] != 1 else []
     limits = (("context_window", "window"), ("max_output", "answer"))
     notes += [f"{noun} {target[key]} tokens" for key, noun in limits if key in target]
-    notes += [f"no price: left out for {', '.join(target['no_price_for'])}"] if "no_price_for" in target else []
+    notes += [f"no price: skipped for {', '.join(target['no_price_for'])}"] if "no_price_for" in target else []
     return f"{target['target']}  ({', '.join(notes)})"

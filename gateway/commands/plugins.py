@@ -1,4 +1,4 @@
-"""`gatehouse plugins`: every kind of component that a configuration may name, and the package that brings it."""
+"""`gatehouse plugins`: lists every kind of component, and the package that provides it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OURS = "gatehouse-platform"
 
 
 class Plugin(msgspec.Struct, frozen=True):
-    """One kind. `problem` says why it can't be used; empty where it can."""
+    """One kind. `problem` is the reason why it can't be loaded; empty if it can."""
 
     seam: str
     kind: str
@@ -26,7 +26,7 @@ class Plugin(msgspec.Struct, frozen=True):
 
 
 def plugins(kinds: Kinds) -> list[Plugin]:
-    """All kinds, by what they add to: ours first. Imports those of other packages."""
+    """Returns all kinds by seam, built-in ones first. Imports the kinds of other packages."""
     return [_plugin(each) for each in kinds.offers()]
 
 
@@ -36,7 +36,7 @@ def _plugin(offer: KindEntry) -> Plugin:
 
 
 def print_plugins(kinds: Kinds, *, as_json: bool) -> bool:
-    """All kinds, for people or as JSON. Whether all can be used."""
+    """Prints all kinds, as a table or as JSON. Returns whether all can be loaded."""
     found = plugins(kinds)
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(found), indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""`gatehouse route` and `gatehouse eval router`: what a router decides, and how well, without a server."""
+"""`gatehouse route` and `gatehouse eval router`: print or measure the decisions of a router, without a server."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import typer
 
+from config.findings import did_you_mean
 from contract.caller import Caller
 from contract.errors import Unavailable
 from contract.exchange import Exchange
@@ -35,7 +36,7 @@ _WORST = 8
 
 
 class RouteCase(msgspec.Struct, frozen=True):
-    """A question with its intent (`none` for what is out of scope), and whether a simple model gets it right."""
+    """A question with its intent (`none` if out of scope), and whether a simple model answers it correctly."""
 
     text: str
     intent: str = ""
@@ -43,7 +44,7 @@ class RouteCase(msgspec.Struct, frozen=True):
 
 
 def read_cases(path: Path) -> list[RouteCase]:
-    """One JSON object a line. Raises `ValueError` naming the line that can't be read."""
+    """Reads one JSON object a line. Raises `ValueError` that names the line that can't be read."""
     cases = []
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         if line.strip():
@@ -54,14 +55,14 @@ def read_cases(path: Path) -> list[RouteCase]:
                     f'{path}:{number}: write {{"text": "...", "intent": "name or none"}}, or "simple_ok": true'
                 ) from None
     if not cases:
-        raise ValueError(f"{path}: there are no cases")
+        raise ValueError(f"{path} contains no cases")
     return cases
 
 
-class Measured(msgspec.Struct, frozen=True):
-    """What `measure` found: lines, mistakes as (intent, taken for, how often), and costs as of `_costs`.
+class RouterReport(msgspec.Struct, frozen=True):
+    """The result of `measure`: lines, mistakes as (intent, predicted, count), and costs as in `_costs`.
 
-    `chart` is an SVG of cost against quality; empty where no case says what simple models get right.
+    `chart` is an SVG of cost against quality; empty if no case has `simple_ok`.
     """
 
     lines: list[str]
@@ -70,29 +71,29 @@ class Measured(msgspec.Struct, frozen=True):
     chart: str = ""
 
     def show(self) -> None:
-        """Prints it for people."""
+        """Prints the lines and the tables."""
         for line in self.lines:
             typer.echo(line)
         if self.mistakes:
             typer.echo()
-            rows = [(wanted, got, f"{count}") for wanted, got, count in self.mistakes]
-            show(table(("intent", "taken for", "times"), rows, 2))
+            rows = [(intent, predicted, f"{count}") for intent, predicted, count in self.mistakes]
+            show(table(("intent", "predicted", "count"), rows, 2))
         if self.costs:
             typer.echo()
             shares = [(f"{limit:.2f}", f"{share:.0%}", f"{quality:.1%}") for limit, share, quality in self.costs]
-            show(table(("difficulty below", "to the simple model", "answered well"), shares, 0))
+            show(table(("difficulty below", "to the simple model", "answered correctly"), shares, 0))
 
 
 async def explain(config: Config, name: str, text: str, app: str) -> None:
     """Prints what the router decides for a question. Raises `ValueError`."""
     resources = Resources(HealthBook())
-    router = await _opened(config, name, resources)
+    router = await _open(config, name, resources)
     try:
         exchange = Exchange("gatehouse route")
         exchange.caller = Caller(app)
         request = _request(text)
         started = time.process_time()
-        decision = router.rule(request, exchange) or await router.decide(request, exchange, _asks_nobody)
+        decision = router.rule(request, exchange) or await router.decide(request, exchange, _ask_no_model)
         microseconds = 1e6 * (time.process_time() - started)
         for line in _lines(decision):
             typer.echo(line)
@@ -105,25 +106,25 @@ async def explain(config: Config, name: str, text: str, app: str) -> None:
 
 
 def _lines(decision: Decision) -> list[str]:
-    told = about(decision)
-    lines = [f"decided by {told.pop('by')}{f': {decision.name}' if decision.name else ''}"]
+    details = about(decision)
+    lines = [f"decided by {details.pop('by')}{f': {decision.name}' if decision.name else ''}"]
     if decision.say:
-        lines.append(f"says: {decision.say}{' (a person takes over)' if decision.human else ''}")
+        lines.append(f"answers: {decision.say}{' (a person takes over)' if decision.human else ''}")
     elif decision.model or decision.pipeline:
         lines.append(f"goes to {'the pipeline ' if decision.pipeline else ''}{decision.model or decision.pipeline}")
     else:
-        lines.append("goes on as the pipeline says")
+        lines.append("continues in the pipeline")
     if decision.tools is not None:
         lines.append(f"offers the tools {', '.join(decision.tools) or 'none'}")
     return lines
 
 
-async def measure(config: Config, name: str, path: Path) -> Measured:
-    """How well the router tells intents apart, and what the simple model would cost in quality. Raises `ValueError`."""
+async def measure(config: Config, name: str, path: Path) -> RouterReport:
+    """Measures intent recognition, and the quality that a simple model would cost. Raises `ValueError`."""
     cases = read_cases(path)
-    measured = Measured([])
+    measured = RouterReport([])
     resources = Resources(HealthBook())
-    router = await _opened(config, name, resources)
+    router = await _open(config, name, resources)
     try:
         if any(each.intent for each in cases):
             measured = await _intents(router, name, resources, [each for each in cases if each.intent])
@@ -136,42 +137,47 @@ async def measure(config: Config, name: str, path: Path) -> Measured:
     costs = _costs(known)
     curve = [(share, quality) for _, share, quality in costs]
     chart = curves(
-        f"Cost against quality of {name}", "share of the simple model", "share answered well", {"difficulty": curve}
+        f"Cost against quality of {name}",
+        "share of the simple model",
+        "share answered correctly",
+        {"difficulty": curve},
     )
     return msgspec.structs.replace(measured, costs=costs, chart=chart)
 
 
-async def _intents(router: Routing, name: str, resources: Resources, cases: Sequence[RouteCase]) -> Measured:
+async def _intents(router: Routing, name: str, resources: Resources, cases: Sequence[RouteCase]) -> RouterReport:
     classifier = router.classifier if isinstance(router, Router) else None
     if classifier is None:
         raise ValueError(f"{name}: {router.status()}")
     vectors = await resources.embedder().vectors([each.text for each in cases])
     started = time.process_time()
-    found = [classifier.classify(vector) for vector in vectors]
+    results = [classifier.classify(vector) for vector in vectors]
     microseconds = 1e6 * (time.process_time() - started) / len(cases)
-    inside = [(case, each) for case, each in zip(cases, found, strict=True) if case.intent != NONE]
-    outside = [each for case, each in zip(cases, found, strict=True) if case.intent == NONE]
+    inside = [(case, each) for case, each in zip(cases, results, strict=True) if case.intent != NONE]
+    outside = [each for case, each in zip(cases, results, strict=True) if case.intent == NONE]
     right = sum(each[0][0][0] == case.intent for case, each in inside)
     lines = [router.status()]
     if inside:
-        kept = sum(each[1] >= 0 for _, each in inside)
-        lines.append(f"in scope: {right / len(inside):.1%} of {len(inside)} right, {kept / len(inside):.1%} kept")
+        accepted = sum(each[1] >= 0 for _, each in inside)
+        lines.append(
+            f"in scope: {right / len(inside):.1%} of {len(inside)} correct, {accepted / len(inside):.1%} accepted"
+        )
     if outside:
-        caught = sum(each[1] < 0 for each in outside)
-        lines.append(f"out of scope: {caught / len(outside):.1%} of {len(outside)} caught")
+        rejected = sum(each[1] < 0 for each in outside)
+        lines.append(f"out of scope: {rejected / len(outside):.1%} of {len(outside)} rejected")
     if inside and outside:
         limit = sorted(each[1] for _, each in inside)[int(0.05 * len(inside))]
-        caught = sum(each[1] < limit for each in outside)
-        lines.append(f"at 95 % of these in scope kept: {caught / len(outside):.1%} of those out of scope caught")
-    lines.append(f"a decision takes {microseconds:.0f} us after the embedding")
+        rejected = sum(each[1] < limit for each in outside)
+        lines.append(f"if 95 % in scope are accepted: {rejected / len(outside):.1%} out of scope are rejected")
+    lines.append(f"a decision takes {microseconds:.0f} us without the embedding")
     mixed = Counter((case.intent, each[0][0][0]) for case, each in inside if each[0][0][0] != case.intent)
-    return Measured(lines, [(*pair, count) for pair, count in mixed.most_common(_WORST)])
+    return RouterReport(lines, [(*pair, count) for pair, count in mixed.most_common(_WORST)])
 
 
 def _costs(cases: Sequence[RouteCase]) -> list[tuple[float, float, float]]:
-    """Limits of the score, with the share that goes to the simple model, and the share that is answered well.
+    """Returns thresholds of the score, the share that goes to the simple model, and the share answered correctly.
 
-    The other model is taken to be right.
+    Assumes that the other model always answers correctly.
     """
     scored = [(difficulty(each.text), bool(each.simple_ok)) for each in cases]
     points = []
@@ -184,10 +190,10 @@ def _costs(cases: Sequence[RouteCase]) -> list[tuple[float, float, float]]:
     return points
 
 
-async def _opened(config: Config, name: str, resources: Resources) -> Routing:
+async def _open(config: Config, name: str, resources: Resources) -> Routing:
     found = config.routers.get(name)
     if found is None:
-        raise ValueError(f"there is no router {name}; known here: {', '.join(config.routers) or 'none'}")
+        raise ValueError(f"there is no router {name}; {did_you_mean(name, config.routers) or 'none is configured'}")
     router = open_router(name, found, resources)
     await router.start()
     if not await router.ready():
@@ -202,6 +208,6 @@ def _request(text: str) -> ChatRequest:
     return ChatRequest(dialect="openai", model="", messages=(Message("user", (Text(text),)),))
 
 
-async def _asks_nobody(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
-    """No model is asked for an explanation: a second opinion is the server's."""
-    raise Unavailable(f"{model} is not asked here")
+async def _ask_no_model(request: ChatRequest, model: str, *, masked: bool = False) -> Reply:
+    """Fails: this command calls no model for a second opinion; a server does."""
+    raise Unavailable(f"{model} is not called by this command")

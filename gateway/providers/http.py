@@ -1,7 +1,7 @@
-"""A pool of HTTP/1.1 connections to one origin: what it takes to call a model, and nothing else.
+"""A pool of HTTP/1.1 connections to one origin, with only what a model call needs.
 
-Our own, for it lies on the way of every token: a call costs about a fifth of what aiohttp's client takes, and a
-streamed chunk is handed over without a queue or a task (see bench/README.md). Parsing is httptools (llhttp).
+It is our own client because every token passes through it: a call takes about a fifth of the CPU time of aiohttp's
+client, and a streamed chunk needs no queue and no task (see bench/README.md). httptools (llhttp) parses the responses.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection; carries one answer at a time."""
+    """One connection; carries one response at a time."""
 
     __slots__ = (
         "_delimited",
@@ -48,7 +48,7 @@ class _Connection(asyncio.Protocol):
         self._response: Response | None = None
         self._transport: asyncio.Transport | None = None
         self._delimited = False
-        # What has come since the last piece of a body.
+        # Bytes received since the last piece of a body.
         self._dry_bytes = 0
         self._lingering: asyncio.TimerHandle | None = None
         self.closed = False
@@ -96,8 +96,8 @@ class _Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
             if self._dry_bytes > MAX_HEADER_BYTES:
-                raise ValueError("too much that is no body")
-        except Exception:  # whatever the parser dislikes, the answer is not HTTP
+                raise ValueError("too many bytes outside the body")
+        except Exception:  # whatever the parser rejects is not HTTP
             if self._response is not None:
                 self._response.fail(MalformedReply("The provider's answer is not HTTP"))
             self.abort()
@@ -126,7 +126,7 @@ class _Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         response = self._response
         if response is None or response.status:
-            return  # trailers say nothing that we ask for
+            return  # trailers are not used
         key = name.lower()
         if key in (b"content-length", b"transfer-encoding"):
             self._delimited = True
@@ -142,7 +142,7 @@ class _Connection(asyncio.Protocol):
         if status >= 200:
             response.begin(status)
         else:
-            # An interim answer: its headers are not those of the answer.
+            # An interim response: its headers do not belong to the final one.
             response.raw_headers.clear()
             self._delimited = False
 
@@ -156,7 +156,7 @@ class _Connection(asyncio.Protocol):
             return
         response, self._response = self._response, None
         if response is None and self._lingering is None:
-            raise ValueError("an answer that nobody asked for")
+            raise ValueError("a response without a request")
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
@@ -172,7 +172,7 @@ class _Connection(asyncio.Protocol):
 
 
 class ConnectionPool:
-    """Implements `Transport` for calls without a proxy: connections kept alive and used newest first."""
+    """Implements `Transport` for calls without a proxy: keeps connections alive and reuses the newest first."""
 
     def __init__(
         self,
@@ -182,7 +182,7 @@ class ConnectionPool:
         *,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`base_url` may hold a path, which `post` puts before its own. `max_answer` is in bytes of one body."""
+        """`base_url` may contain a path, the prefix of every path. `max_answer` bounds one body, in bytes."""
         self._origin = origin_of(base_url)
         self._tls = tls
         self._max_connections = max_connections
@@ -212,10 +212,10 @@ class ConnectionPool:
     ) -> Response:
         """See `Transport.post`."""
         data = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
-        kept = self._take_idle()
-        if kept is not None:
+        idle = self._take_idle()
+        if idle is not None:
             try:
-                return await self._call(kept, data, deadline, phase, attempt)
+                return await self._call(idle, data, deadline, phase, attempt)
             except ConnectFailed:
                 pass
         return await self._call(await self._connect(connect_s), data, deadline, phase, attempt)
@@ -275,14 +275,14 @@ class ConnectionPool:
         return connection
 
     def put_back(self, connection: _Connection) -> None:
-        """A connection whose answer is complete."""
+        """Returns a connection to the pool after a complete response."""
         connection.idle_since = time.monotonic()
         self._idle.append(connection)
         if len(self._idle) > MAX_IDLE:
             self._idle.popleft().abort()
 
     def forget(self, connection: _Connection) -> None:
-        """A connection that is gone."""
+        """Removes a closed connection."""
         self._open.discard(connection)
         if connection.idle_since:
             with contextlib.suppress(ValueError):

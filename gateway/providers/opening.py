@@ -1,4 +1,4 @@
-"""What carries the calls to a provider. Libraries are loaded only for those that need them."""
+"""Selects the HTTP client for a provider; loads libraries only if needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def open_transport(endpoint: Endpoint) -> Transport:
-    """What carries the calls to an endpoint."""
+    """Returns the transport for an endpoint."""
     bounds = (endpoint.max_connections, endpoint.max_answer)
     if endpoint.http2:
         from gateway.providers.http2 import Http2Pool

@@ -1,6 +1,6 @@
-"""Calls to a provider through a proxy, by httpx's connections (httpcore): with the contract of our own pool.
+"""Calls to a provider through a proxy, with httpcore's connections and the interface of our own pool.
 
-Slower than that one, which is why calls without a proxy don't go this way (see bench/README.md).
+It is slower than our own pool, so only calls through a proxy use it (see bench/README.md).
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 
 
 class _Sending:
-    """What a request is at, as httpcore traces it."""
+    """The progress of a request, from httpcore's trace events."""
 
     def __init__(self, connecting: asyncio.Timeout, deadline: float, attempt: Attempt | None) -> None:
         self.sent = False
-        self.kept = True
+        self.reused = True
         self._connecting = connecting
         self._deadline = deadline
         self._attempt = attempt
 
     async def trace(self, name: str, info: dict[str, Any]) -> None:
-        """httpcore's hook. Once there is a connection, the time to connect is over."""
+        """httpcore's trace hook. Ends the connect timeout once there is a connection."""
         if name == "connection.connect_tcp.started":
-            self.kept = False
+            self.reused = False
         elif name == "http11.send_request_headers.started":
             self.sent = True
             self._connecting.reschedule(self._deadline)
@@ -56,7 +56,7 @@ class _Sending:
 
 
 class _Body:
-    """Implements `gateway.providers.response.Connection`: a task hands over what comes."""
+    """Implements `gateway.providers.response.Connection`: a task reads the body."""
 
     def __init__(self, given: httpcore.Response, loop: asyncio.AbstractEventLoop) -> None:
         self._given = given
@@ -68,7 +68,7 @@ class _Body:
         self._flows.set()
 
     def start(self, response: Response) -> asyncio.Task[None]:
-        """Hands over the body from now on."""
+        """Starts to read the body into `response`."""
         self._response = response
         self._task = self._loop.create_task(self._read())
         return self._task
@@ -82,7 +82,7 @@ class _Body:
     def abort(self) -> None:
         self._response = None
         self._aborted = True
-        # A task that has not begun would end without giving the connection back.
+        # A cancelled task that has not started would never return the connection.
         if self._task is not None and self._begun:
             self._task.cancel()
 
@@ -102,15 +102,15 @@ class _Body:
             async for data in self._given.aiter_stream():
                 if (response := self._response) is not None:
                     response.take(data)
-                    # A wakeup is made from a callback of the loop, never from a task.
+                    # Wake up from a callback of the loop, never from a task.
                     self._loop.call_soon(response.wake)
                 await self._flows.wait()
         except (httpcore.NetworkError, httpcore.RemoteProtocolError) as error:
-            problem = _broken_off(error)
-        except Exception:  # whatever the parser dislikes, the answer is not HTTP
+            problem = _error_in_body(error)
+        except Exception:  # whatever the parser rejects is not HTTP
             problem = MalformedReply("The provider's answer is not HTTP")
         finally:
-            # One whose answer has not ended is closed.
+            # Closes the connection if the response is incomplete.
             await give_back(self._given)
         if (response := self._response) is not None:
             self._response = None
@@ -122,7 +122,7 @@ class _Body:
 
 
 class ProxiedPool:
-    """Implements `Transport`: https in the proxy's tunnel, and http as requests that the proxy passes on."""
+    """Implements `Transport`: https through the proxy's tunnel, http as requests that the proxy forwards."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class ProxiedPool:
         proxy: Proxy | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`max_answer` is in bytes of one body."""
+        """`max_answer` bounds one body, in bytes."""
         self._origin: Origin = origin_of(base_url)
         self._proxy = proxy
         self._max_connections = max_connections
@@ -192,7 +192,7 @@ class ProxiedPool:
             for last in (False, False, True):
                 try:
                     return await self._call(request, connect_s, deadline, phase, attempt)
-                except _DeadKept as dead:
+                except _StaleConnection as dead:
                     if last:
                         raise ConnectFailed(str(dead)) from None
             raise AssertionError("the loop returns or raises")
@@ -211,16 +211,16 @@ class ProxiedPool:
                 given = await pool.handle_async_request(request)
         except TimeoutError:
             if sending is not None and sending.sent:
-                said = f"The provider did not answer in time ({phase.replace('_', ' ')})"
-                raise TimedOut(said, phase=phase) from None
+                message = f"The provider did not answer in time ({phase.replace('_', ' ')})"
+                raise TimedOut(message, phase=phase) from None
             raise TimedOut("The connection to the provider timed out", phase="connect") from None
         except ProxyRefused as error:
             raise ConnectFailed(f"The provider can't be reached: {error}") from None
         except (CallFailed, httpcore.NetworkError, httpcore.ProtocolError) as error:
             assert sending is not None
-            failure = _unanswered(error, sent=sending.sent)
-            if sending.kept and was_dropped(error):
-                raise _DeadKept(failure.message) from None
+            failure = _error_before_response(error, sent=sending.sent)
+            if sending.reused and was_dropped(error):
+                raise _StaleConnection(failure.message) from None
             raise failure from None
         return await self._begun(given, deadline, phase)
 
@@ -236,7 +236,7 @@ class ProxiedPool:
         try:
             if sum(len(name) + len(value) for name, value in given.headers) > MAX_HEADER_BYTES:
                 raise MalformedReply("The provider's answer is not HTTP")
-            with contextlib.suppress(ValueError):  # it has failed then
+            with contextlib.suppress(ValueError):  # the response has already failed
                 response.begin(given.status)
             await response.head()
         except BaseException:
@@ -258,12 +258,12 @@ class ProxiedPool:
             self._pool = None
 
 
-class _DeadKept(Exception):
-    """A kept connection was dead: the next one is new, or another that was kept."""
+class _StaleConnection(Exception):
+    """The server had closed an idle connection: retry on another one."""
 
 
-def _unanswered(error: Exception, *, sent: bool) -> UpstreamError:
-    """What a failure before the status means."""
+def _error_before_response(error: Exception, *, sent: bool) -> UpstreamError:
+    """Translates a failure before the status line."""
     if isinstance(error, httpcore.ProtocolError) and not was_dropped(error):
         return MalformedReply("The provider's answer is not HTTP")
     if sent:
@@ -272,8 +272,8 @@ def _unanswered(error: Exception, *, sent: bool) -> UpstreamError:
     return ConnectFailed(f"The provider can't be reached: {reason}")
 
 
-def _broken_off(error: Exception) -> UpstreamError:
-    """What a failure within the body means."""
+def _error_in_body(error: Exception) -> UpstreamError:
+    """Translates a failure within the body."""
     if isinstance(error, httpcore.ProtocolError) and not str(error).startswith("peer closed"):
         return MalformedReply("The provider's answer is not HTTP")
     return IncompleteReply("The provider closed the connection before the end of its answer")

@@ -1,6 +1,4 @@
-"""The seam between a provider and what carries its calls: a pool of our own, or one of httpx's where there is a proxy,
-or HTTP/2.
-"""
+"""The interface between a provider and its HTTP client: our own HTTP/1.1 pool, httpcore for proxies, or HTTP/2."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 IDLE_S = 55.0
 MAX_IDLE = 512
 LINGER_S = 1.0
-# Of headers; and of anything else that is no body: interim answers, extensions of chunks, trailers.
+# For headers, and for everything else outside the body: interim responses, chunk extensions, trailers.
 MAX_HEADER_BYTES = 64 * 1024
 
 
@@ -31,7 +29,7 @@ class Transport(Protocol):
         ...
 
     def head(self, path: str, headers: dict[str, str]) -> bytes:
-        """The unchanging part of a request's head, in the form of HTTP/1.1, up to where more headers may follow.
+        """Returns the constant part of a request's head in HTTP/1.1 format; more headers may follow.
 
         Raises `ValueError` for a line break in it.
         """
@@ -47,11 +45,11 @@ class Transport(Protocol):
         phase: TimeoutPhase = "first_token",
         attempt: Attempt | None = None,
     ) -> Response:
-        """Sends a request; returns when status and headers are there. Raises `UpstreamError`.
+        """Sends a request; returns when status and headers have arrived. Raises `UpstreamError`.
 
-        `head` is from `head()`, with further header lines added or not. `deadline` (loop time) bounds the wait for the
-        first byte, and `phase` is what a `TimedOut` calls it. A kept connection that turns out dead before it answered
-        is replaced once by a new one. That the request is out is written on `attempt`.
+        `head` is from `head()`, optionally with more header lines. `deadline` (loop time) bounds the wait for the first
+        byte, and `phase` is its name in a `TimedOut`. An idle connection that the server has closed is replaced once by
+        a new one. Sets `attempt.sent` once the request is sent.
         """
         ...
 
@@ -61,7 +59,7 @@ class Transport(Protocol):
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """A scheme, host and port, with the path that stands before every other."""
+    """A scheme, host and port, with the prefix of every path."""
 
     secure: bool
     host: str
@@ -69,21 +67,21 @@ class Origin(msgspec.Struct, frozen=True):
     prefix: str
     authority: str
 
-    def head(self, path: str, headers: dict[str, str], passed_on_by: Proxy | None = None) -> bytes:
-        """See `Transport.head`. `passed_on_by`: the proxy that is asked in place of the origin."""
-        origin = f"http://{self.authority}" if passed_on_by is not None else ""
+    def head(self, path: str, headers: dict[str, str], forwarded_by: Proxy | None = None) -> bytes:
+        """See `Transport.head`. `forwarded_by`: the proxy that forwards the request."""
+        origin = f"http://{self.authority}" if forwarded_by is not None else ""
         lines = [f"POST {origin}{self.prefix}{path} HTTP/1.1", f"host: {self.authority}"]
-        if passed_on_by is not None and passed_on_by.authorization:
-            lines.append(f"proxy-authorization: {passed_on_by.authorization}")
+        if forwarded_by is not None and forwarded_by.authorization:
+            lines.append(f"proxy-authorization: {forwarded_by.authorization}")
         lines += [f"{name}: {value}" for name, value in headers.items()]
         text = "\r\n".join(lines)
         if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
-            raise ValueError("a header holds a line break")
+            raise ValueError("a header contains a line break")
         return text.encode("latin-1") + b"\r\n"
 
 
 def origin_of(base_url: str) -> Origin:
-    """Of an `http` or `https` URL, which may hold a path."""
+    """Parses an `http` or `https` URL, which may contain a path."""
     parts = urlsplit(base_url)
     secure = parts.scheme == "https"
     host = parts.hostname or "127.0.0.1"
@@ -94,14 +92,14 @@ def origin_of(base_url: str) -> Origin:
 
 
 def read_head(head: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """The target of a head's first line, and its headers in lower case."""
+    """Returns the request target of a head, and its headers in lower case."""
     first, *lines = head.split(b"\r\n")[:-1]
     pairs = (line.partition(b":") for line in lines)
     return first.split(b" ")[1], [(name.lower(), value.strip()) for name, _, value in pairs]
 
 
 def add_header(headers: dict[bytes, bytes], name: bytes, value: bytes) -> None:
-    """Adds one of an answer, by lower-case name; the last one holds, but codings are put on top of each other."""
+    """Adds a response header by lower-case name; a later one replaces it, but content codings are joined."""
     if name == b"content-encoding" and name in headers:
         value = b"%b, %b" % (headers[name], value)
     headers[name] = value

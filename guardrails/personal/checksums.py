@@ -1,4 +1,4 @@
-"""The check digits of numbers that people and accounts go by. Each takes digits (and letters) without separators."""
+"""Check digits of personal and account numbers. Each function takes digits (and letters) without separators."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def iban(text: str) -> bool:
 
 
 def us_ssn(digits: str) -> bool:
-    """US social security: no check digit, but areas, groups and serials that are never given."""
+    """US social security: no check digit, but some areas, groups and serials are never assigned."""
     return digits[:3] not in ("000", "666") and digits[3:5] != "00" and digits[5:] != "0000"
 
 
@@ -56,7 +56,7 @@ def uk_nhs(digits: str) -> bool:
 
 
 def de_tax_id(digits: str) -> bool:
-    """German tax identification: ISO 7064 modulo 11, 10; of the first ten digits one comes twice or three times."""
+    """German tax identification: ISO 7064 modulo 11, 10; of the first ten digits one occurs two or three times."""
     counts = sorted((digits[:10].count(digit) for digit in set(digits[:10])), reverse=True)
     if digits[0] == "0" or counts[0] not in (2, 3) or counts.count(counts[0]) != 1 or counts[1] > 1:
         return False
@@ -67,7 +67,7 @@ def de_tax_id(digits: str) -> bool:
 
 
 def fr_nir(text: str) -> bool:
-    """French social security: 97 less the number modulo 97; Corsica's departments count as 19 and 18."""
+    """French social security: 97 minus the number modulo 97; Corsica's departments count as 19 and 18."""
     number = text[:13].upper().replace("2A", "19").replace("2B", "18")
     return number.isdigit() and 97 - int(number) % 97 == int(text[13:])
 
@@ -79,7 +79,7 @@ def es_dni(text: str) -> bool:
 
 
 def it_fiscal(text: str) -> bool:
-    """Italian codice fiscale: a letter from the values of odd and even places."""
+    """Italian codice fiscale: a check letter from the values at odd and even positions."""
     text = text.upper()
     total = sum(_FISCAL_ODD[each] for each in text[0:15:2]) + sum(
         int(each) if each.isdigit() else _LETTERS.index(each) for each in text[1:15:2]

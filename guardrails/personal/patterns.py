@@ -1,7 +1,7 @@
-"""Personal data that has a form: mails, phones, cards, accounts, the numbers that states give, addresses of machines.
+"""Patterns of personal data: e-mail addresses, phone numbers, cards, bank accounts, government ids, IP and MAC addresses.
 
-Each pattern names what must stand in the text for it to be worth a search (`gate`), so that a text without an `@` is
-never searched for mails; and what must hold of a match beyond its form (`holds`): a checksum, or words before it.
+A pattern is searched only if its `gate` matches, so a text without an `@` is never searched for e-mail addresses. A
+match must also pass `holds`, such as a checksum, and `context`, such as a word before it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Match: TypeAlias = "re.Match[str]"
 
 
 class PersonalPattern(msgspec.Struct, frozen=True):
-    """One form of one kind. Without a `context`, the form and `holds` are enough; after `unless` it is something else."""
+    """One pattern of one kind. `context` must match the text before it; `unless` must not."""
 
     kind: str
     form: re.Pattern[str]
@@ -33,14 +33,14 @@ class PersonalPattern(msgspec.Struct, frozen=True):
     unless: re.Pattern[str] | None = None
 
     def find(self, text: str) -> Iterator[Span]:
-        """Every match that holds. The group `value`, if the form has one, is what counts of it."""
+        """Yields every valid match; of a pattern with a group `value`, only that group."""
         if self.gate is not None and self.gate.search(text) is None:
             return
         place = 0
         while (match := self.form.search(text, place)) is not None:
             held = self._held(text, match)
             if held is None:
-                # A number may begin within what looked like a longer one.
+                # A valid number may begin within a longer invalid one.
                 place = match.start() + 1 if self.holds is not None else max(match.end(), place + 1)
                 continue
             place = max(held.end(), place + 1)
@@ -52,7 +52,7 @@ class PersonalPattern(msgspec.Struct, frozen=True):
                 yield Span(start, end, self.kind, self.score)
 
     def _held(self, text: str, match: Match) -> Match | None:
-        """The match, or the longest beginning of it that ends with a group of digits and holds."""
+        """Returns the match, or its longest valid prefix that ends with a group of digits."""
         if self.holds is None:
             return match
         shorter: Match | None = match
@@ -69,14 +69,14 @@ class PersonalPattern(msgspec.Struct, frozen=True):
 
 
 _MOST_CUTS = 6
-# So many characters before a match are looked at.
+# The number of characters before a match to inspect.
 _BEFORE = 60
 _EXTENSION = re.compile(r"(?:x|ext).*")
 _LEAST_BEHIND_00 = 10
 _SEPARATORS = re.compile(r"[\s.\-/()]")
 _DIGITS8 = re.compile(r"\d(?:[\s.\-/()]{0,3}\d){7}")
 _DIGITS6 = re.compile(r"\d(?:[\s.\-/]?[A-Za-z]?\d){5}")
-# Latin letters only: in Chinese, Japanese, Korean and Thai no space parts a word from a number.
+# Latin letters only: in Chinese, Japanese, Korean and Thai no space separates a word from a number.
 _B = r"(?<![A-Za-z0-9])"
 _E = r"(?![A-Za-z0-9])"
 
@@ -88,7 +88,7 @@ _PHONE_ABBREVIATED = r"(?:(?<=\btel)|(?<=\btél)|(?<=\btlf)|(?<=\btelf)|(?<=\btf
 
 
 def _words(words: str, abbreviated: str = _ABBREVIATED) -> re.Pattern[str]:
-    # A full stop ends the sentence that the words stand in, unless it belongs to "no.", "nr." and the like.
+    # A full stop ends the sentence with the words, unless it belongs to "no.", "nr." and the like.
     return re.compile(rf"(?i)(?:{words})(?:[^.;]|{abbreviated}\.){{0,40}}$")
 
 
@@ -102,14 +102,14 @@ def _is_phone(digits: str) -> bool:
 
 
 def _is_international(text: str) -> bool:
-    # `001/2024` is the number of an invoice: behind 00 stand a country and a number in it.
+    # `001/2024` is an invoice number: 00 must be followed by a country code and a number.
     digits = _EXTENSION.sub("", text)
     return _is_phone(digits) and (digits.startswith("+") or len(digits) >= _LEAST_BEHIND_00)
 
 
 def _is_v6(text: str) -> bool:
     try:
-        # Without a digit it is a name in a program, like `Face::Bed`.
+        # Without a digit it is an identifier in source code, like `Face::Bed`.
         return (
             ipaddress.ip_address(text).version == 6
             and text.count(":") >= 2
@@ -284,7 +284,7 @@ PATTERNS: tuple[PersonalPattern, ...] = (
     ),
     PersonalPattern(
         "PASSPORT",
-        # Letters and digits mixed as the states like (ICAO 9303 has nine of them), with at least four digits.
+        # Any mix of letters and digits (ICAO 9303 has nine of them), with at least four digits.
         re.compile(_B + r"(?:[A-Z]{1,2} \d{6,8}|\d{2} ?\d{2} \d{6}|(?=(?:[A-Za-z]{0,9}\d){4})[A-Za-z0-9]{6,10})" + _E),
         re.compile(r"(?i)pass|pas[az]?port|paspoort|паспорт|护照|護照|パスポート|旅券|여권|جواز"),
         None,
@@ -308,7 +308,7 @@ PATTERNS: tuple[PersonalPattern, ...] = (
     PersonalPattern(
         "IP",
         re.compile(
-            # Not this machine's own, none at all, or the mask of a network: those are nobody's.
+            # Not loopback, unspecified, or a network mask: these identify no person.
             r"(?<![A-Za-z0-9_.])(?!(?:127|0|255)\.)(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)"
             r"(?![A-Za-z0-9_]|\.\d|\.(?:jar|tar|zip|whl|t?gz|dll|exe|deb|rpm|so|msi|apk|dmg)\b)"
         ),
@@ -367,9 +367,9 @@ KINDS = tuple(dict.fromkeys(pattern.kind for pattern in PATTERNS))
 
 
 def find(text: str, patterns: tuple[PersonalPattern, ...] = PATTERNS) -> list[Span]:
-    """All matches of all patterns, overlapping as they do.
+    """Returns all matches of all patterns, including overlapping ones.
 
-    What is a card or an account by its check digits is no part of a phone number that stands beside it.
+    A card or account number with valid check digits is never part of a phone number next to it.
     """
     spans: list[Span] = []
     for pattern in patterns:
@@ -391,5 +391,5 @@ def _without(text: str, spans: Sequence[Span]) -> str:
 
 
 ORDER = {kind: place for place, kind in enumerate(KINDS)}
-# Without overlaps, by place; of kinds that are alike the one that stands first in `PATTERNS` wins.
+# Removes overlaps and sorts by position; for equal spans the first kind in `PATTERNS` wins.
 resolve = partial(resolve_by, order=ORDER)

@@ -1,4 +1,4 @@
-"""What kind of file a document is: by its name or media type, and by its bytes where they say otherwise."""
+"""Detects the kind of a document: by its name or media type, or by its bytes if they differ."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ WORD = frozenset({".docx", ".docm", ".dotx", ".dotm"})
 EXCEL = frozenset({".xlsx", ".xlsm", ".xltx", ".xltm"})
 TABLES = frozenset({".csv", ".tsv"})
 SUFFIXES = MARKDOWN | HTML | PLAIN | WORD | EXCEL | TABLES | {".pdf"}
-READ = "text, Markdown, HTML, PDF, DOCX, XLSX, CSV, JSON, XML, YAML and source code are read"
-# Documents too, which nothing here reads: in a folder they are reported, and pictures and programs are not.
+READ = "supported are text, Markdown, HTML, PDF, DOCX, XLSX, CSV, JSON, XML, YAML and source code"
+# Unsupported documents: in a folder they are reported; pictures and programs are ignored.
 _BY_BYTES = frozenset({".doc", ".dot", ".xls", ".rtf"})
 OTHERS = {
     ".doc": "Word 97-2003", ".dot": "Word 97-2003", ".xls": "Excel 97-2003", ".xlsb": "binary Excel",
@@ -68,22 +68,22 @@ _MIME_IN_ZIP = {
 
 
 def suffix_of(name: str, media_type: str = "") -> str:
-    """The kind of a file by its name, or by its media type. Raises `UnreadableFile` for one that nobody reads."""
+    """Returns the kind of a file by its name or media type. Raises `UnreadableFile` if it is unsupported."""
     suffix = PurePosixPath(name).suffix.lower()
     by_media = _MEDIA.get(media_type.partition(";")[0].strip().lower(), "")
-    # An address ends as its server likes: a page at `/pump.php` is no source code.
+    # The suffix of a URL means nothing: a page at `/pump.php` is not source code.
     if suffix not in SUFFIXES or (by_media and "://" in name):
         suffix = by_media
     if not suffix:
         own = PurePosixPath(name).suffix
         what = OTHERS.get(own.lower(), "")
-        said = f"{own} ({what})" if what else own or media_type or "a file without a suffix"
-        raise UnreadableFile(f"nothing here reads {said}: {READ}")
+        label = f"{own} ({what})" if what else own or media_type or "a file without a suffix"
+        raise UnreadableFile(f"{label} is not supported: {READ}")
     return suffix
 
 
 def kind_of(name: str, data: bytes, media_type: str = "") -> str:
-    """As `suffix_of`, but for files whose bytes are of another kind than their name says: a PDF is one by any name."""
+    """As `suffix_of`, but the bytes take precedence over the name: a PDF is a PDF under any name."""
     start = data[:_LOOKED_AT]
     if b"%PDF-" in start and not _is_text(name, start):
         return ".pdf"
@@ -93,35 +93,37 @@ def kind_of(name: str, data: bytes, media_type: str = "") -> str:
         raise UnreadableFile(_old_office(data))
     for mark, what in _BYTES:
         if start.startswith(mark):
-            raise UnreadableFile(f"it is {what}, which nothing here reads: {READ}")
+            raise UnreadableFile(f"it is {what}, which is not supported: {READ}")
     own = PurePosixPath(name).suffix.lower()
     office = WORD | EXCEL | {".pdf"} | _BY_BYTES
     if own in office or (own not in SUFFIXES and not media_type):
         if _PAGE.match(start):
-            # What web applications call .doc and .xls.
+            # Web applications send HTML as .doc and .xls.
             return ".html"
         if own in {".xls", ".xlsx"} and _is_table(data):
             return ".csv"
     suffix = suffix_of(name, media_type)
     packed = WORD | EXCEL | {".pdf"}
-    said = _MEDIA.get(media_type.partition(";")[0].strip().lower(), "")
-    if suffix in packed and said and said not in packed:
-        # The text of a PDF that somebody has read before, under its name.
-        return said
+    declared = _MEDIA.get(media_type.partition(";")[0].strip().lower(), "")
+    if suffix in packed and declared and declared not in packed:
+        # The text that another program extracted from a PDF, under the same name.
+        return declared
     if suffix in packed and data:
-        raise UnreadableFile(f"its name says {suffix[1:].upper()}, and its bytes are none: it may be damaged")
+        raise UnreadableFile(
+            f"its name ends in {suffix}, but it is not a valid {suffix[1:].upper()} file: it may be damaged"
+        )
     return suffix
 
 
 def check_name(name: str) -> None:
-    """Raises `UnreadableFile` for a file of which its name alone says that nothing here reads it."""
+    """Raises `UnreadableFile` if the name alone shows that the file is unsupported."""
     suffix = PurePosixPath(name).suffix.lower()
     if suffix in OTHERS and suffix not in _BY_BYTES:
         suffix_of(name)
 
 
 def _is_text(name: str, start: bytes) -> bool:
-    """Whether a text only mentions how PDFs begin."""
+    """Whether it is a text that only mentions the PDF header."""
     return PurePosixPath(name).suffix.lower() != ".pdf" and not start.lstrip(b"\xef\xbb\xbf\r\n\t ").startswith(
         b"%PDF-"
     )
@@ -135,7 +137,7 @@ def _is_table(data: bytes) -> bool:
 
 
 def _in_zip(data: bytes) -> str:
-    """The kind of an archive. Raises `UnreadableFile`."""
+    """Returns the kind of a ZIP archive. Raises `UnreadableFile`."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             _check_unpacked(archive)
@@ -144,28 +146,28 @@ def _in_zip(data: bytes) -> str:
                 if any(name.startswith(part) for name in names):
                     if what in WORD | EXCEL:
                         return what
-                    raise UnreadableFile(f"it is {what}, which nothing here reads: {READ}")
+                    raise UnreadableFile(f"it is {what}, which is not supported: {READ}")
             mime = archive.read("mimetype")[:100].strip() if "mimetype" in names else b""
     except (zipfile.BadZipFile, KeyError, OSError, NotImplementedError, RuntimeError, EOFError) as error:
         raise UnreadableFile(f"it is a damaged archive ({error}): save it again") from None
     what = next((what for start, what in _MIME_IN_ZIP.items() if mime.startswith(start)), "")
-    raise UnreadableFile(f"it is {what or 'an archive of files (unpack it)'}, which nothing here reads: {READ}")
+    raise UnreadableFile(f"it is {what or 'an archive of files (unpack it)'}, which is not supported: {READ}")
 
 
 def _check_unpacked(archive: zipfile.ZipFile) -> None:
-    """Refuses an archive that says of itself that it is huge, before anything of it is unpacked."""
+    """Rejects an archive whose declared sizes are too large, before unpacking it."""
     entries = archive.infolist()
     if len(entries) > MAX_ENTRIES:
-        raise UnreadableFile(f"it is an archive of more than {MAX_ENTRIES:,} files")
+        raise UnreadableFile(f"it is an archive of more than {MAX_ENTRIES:,} files: split it")
     if sum(entry.file_size for entry in entries) > MAX_UNPACKED:
         raise UnreadableFile(f"it would be larger than {write_size(MAX_UNPACKED)} unpacked")
 
 
 def _old_office(data: bytes) -> str:
     if "EncryptedPackage".encode("utf-16-le") in data:
-        return "it is locked with a password: save it without one"
+        return "it is protected with a password: save it without one"
     kinds = (("WordDocument", "Word 97-2003: save it as .docx"), ("Workbook", "Excel 97-2003: save it as .xlsx"))
     for stream, what in (*kinds, ("PowerPoint", "PowerPoint 97-2003"), ("__substg1.0", "an Outlook e-mail")):
         if stream.encode("utf-16-le") in data:
-            return f"it is {what}, which nothing here reads: {READ}"
-    return f"it is a file of Office 97-2003 or the like, which nothing here reads: {READ}"
+            return f"it is {what}, which is not supported: {READ}"
+    return f"it is an Office 97-2003 file or similar, which is not supported: {READ}"

@@ -1,4 +1,4 @@
-"""One request to a host that the config names: no redirect, no private address, no body without end."""
+"""Sends one request to a configured host: no redirects, no private addresses, a bounded body."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from contract.packing import CorruptBody, ExpansionTooLarge, UnknownCoding
 
 
 class FetchFailed(Exception):
-    """It gave nothing that can be used; the message may go to the model."""
+    """The fetch failed; the message may be sent to the model."""
 
 
 async def fetch(outbound: Outbound, call: Call, max_bytes: int, turn: str = "") -> tuple[str, str]:
-    """Media type and text of an answer of status 200. `turn`: see `Outbound.open`. Raises `FetchFailed`."""
+    """Returns media type and text of a response with status 200. `turn`: see `Outbound.open`. Raises `FetchFailed`."""
     try:
         async with outbound.open(call, turn) as answer:
             if answer.status != 200:
                 moved = 300 <= answer.status < 400
-                raise FetchFailed(f"it answered {answer.status}{', and redirects are not followed' if moved else ''}")
+                raise FetchFailed(
+                    f"it responded with status {answer.status}{'; redirects are not followed' if moved else ''}"
+                )
             data = await answer.read(max_bytes)
             return answer.media_type, data.decode("utf-8", "replace")
     except ExpansionTooLarge:
-        raise FetchFailed(f"its answer is larger than {max_bytes} bytes") from None
+        raise FetchFailed(f"the response is larger than {max_bytes} bytes") from None
     except (CorruptBody, UnknownCoding) as error:
-        raise FetchFailed(f"its answer can't be unpacked: {error}") from None
+        raise FetchFailed(f"the response can't be decompressed: {error}") from None
     except TimeoutError:
         raise FetchFailed(f"it took longer than {call.timeout_s:g} s") from None
     except ProxyRefused as error:

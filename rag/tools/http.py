@@ -1,4 +1,4 @@
-"""The tool that asks one address of the operator's choice."""
+"""The tool kind `http`: a GET of one configured URL."""
 
 from __future__ import annotations
 
@@ -41,11 +41,14 @@ class HttpToolConfig(RemoteToolConfig):
     def _placeholders(self) -> HttpToolConfig:
         host, _, rest = self.url.partition("://")[2].partition("/")
         if "{" in host:
-            raise wrong("the host can't be an argument", "write the host's name; arguments stand in path and query")
+            raise wrong(
+                "the host can't contain an argument",
+                "write the host's name; arguments can be in the path and the query",
+            )
         named = set(re.findall(r"\{(\w+)\}", rest))
         if named != set(self.parameters):
             odd = ", ".join(sorted(named ^ set(self.parameters)))
-            raise wrong(f"url and parameters differ: {odd}", "name the same arguments in both")
+            raise wrong(f"url and parameters differ: {odd}", "use the same arguments in both")
         return self
 
     @property
@@ -72,7 +75,7 @@ class HttpToolConfig(RemoteToolConfig):
 
 
 class HttpTool:
-    """A GET of one address, whose `{placeholders}` in path and query are the tool's arguments, quoted."""
+    """A GET of one address, whose `{placeholders}` in path and query are the tool's arguments, percent-encoded."""
 
     def __init__(
         self,
@@ -102,7 +105,7 @@ class HttpTool:
             value = arguments.get(name)
             if value is None and f"{{{name}}}" in url:
                 raise ValueError(f"the argument {name} is missing")
-            # Quoted whole: an argument can't leave its place in the address.
+            # Percent-encode everything, so that an argument can't change other parts of the URL.
             url = url.replace(f"{{{name}}}", quote(str(value), safe=""))
         from contract.outbound import Call
         from rag.tools.fetch import fetch

@@ -1,4 +1,4 @@
-"""The tool that searches the web."""
+"""The tool kind `web_search`."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class WebSearchConfig(RemoteToolConfig):
     @model_validator(mode="after")
     def _reachable(self) -> WebSearchConfig:
         if self.engine == "searxng" and self.url is None:
-            raise wrong("url is missing", "give the address of the SearXNG instance")
+            raise wrong("url is missing", "set it to the URL of the SearXNG instance")
         if self.engine != "searxng" and self.key is None:
-            raise wrong("key is missing", f"{self.engine} needs one")
+            raise wrong("key is missing", f"set the API key of {self.engine}")
         return self
 
     async def open(self, name: str, parts: ToolParts) -> Sequence[WebSearch]:
@@ -68,7 +68,7 @@ class WebSearchConfig(RemoteToolConfig):
 
 
 class WebSearch:
-    """A search engine's first results: title, address, a few words."""
+    """Returns a search engine's first results: title, URL and snippet."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class WebSearch:
         private: bool = False,
         egress: Egress = DIRECT,
     ) -> None:
-        """`url` is the engine's own; of `searxng` the instance's."""
+        """`url`: the engine's URL; for `searxng`, the URL of the instance."""
         query = {"type": "string", "description": "What to look for"}
         self.definition = Tool(
             name,
@@ -111,7 +111,7 @@ class WebSearch:
         try:
             found = self._results(json.loads(text))
         except (json.JSONDecodeError, AttributeError, TypeError):
-            raise ValueError("the search engine's answer can't be read") from None
+            raise ValueError("the search engine's response can't be read") from None
         lines = [f"{title}\n{address}\n{' '.join(words.split())[:500]}" for title, address, words in found[:_RESULTS]]
         return "\n\n".join(lines) or "Nothing was found."
 

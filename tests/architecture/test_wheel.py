@@ -196,11 +196,11 @@ def test_a_config_that_needs_an_extra_says_so(wheel: Path, tmp_path: Path, extra
     ("arguments", "said"),
     [
         ("demo --check", "pip install 'gatehouse-platform[embeddings]', or [all]"),
-        ("usage --by team", "there is no database: add server.database"),
-        ("keys list", "there is no database: add server.database"),
-        ("teams list", "there is no database: add server.database"),
-        ("audit verify", "there is no database: add server.database"),
-        ("backup copy.db", "there is no database: add server.database"),
+        ("usage --by team", "no database is configured: add server.database"),
+        ("keys list", "no database is configured: add server.database"),
+        ("teams list", "no database is configured: add server.database"),
+        ("audit verify", "no database is configured: add server.database"),
+        ("backup copy.db", "no database is configured: add server.database"),
     ],
 )
 def test_a_command_that_needs_an_extra_says_what_is_missing(

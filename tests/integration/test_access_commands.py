@@ -107,7 +107,7 @@ WRONG = [
     (("keys", "create", "--app", "one", "--expires", "soon"), "use 90d"),
     (("keys", "rotate", "none"), "the key does not exist"),
     (("keys", "revoke", "none"), "the key does not exist"),
-    (("apps", "add", "x", "--options", "{"), "no JSON"),
+    (("apps", "add", "x", "--options", "{"), "not JSON"),
     (("apps", "add", "x", "--options", "[]"), "JSON object"),
     (("apps", "add", "one"), "configuration file"),
     (("apps", "add", "x", "--options", '{"limits": {}}'), "limits"),
@@ -138,7 +138,7 @@ def test_a_copy_of_the_database(command: Command, url: str, tmp_path: Path) -> N
     assert answer.exit_code == 0
     with sqlite3.connect(tmp_path / "copy.db") as connection:
         assert (made.split("-")[1],) in connection.execute("SELECT id FROM keys").fetchall()
-    assert "is there already" in command("backup", str(tmp_path / "copy.db")).stderr
+    assert "already exists" in command("backup", str(tmp_path / "copy.db")).stderr
 
 
 def test_without_a_database_and_with_one_that_is_gone(tmp_path: Path) -> None:

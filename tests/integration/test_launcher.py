@@ -203,7 +203,7 @@ def test_only_ci_takes_torch_with_cuda_unasked(checkout: Checkout, ci: str, inst
     assert any("torch.lock" in call for call in checkout.calls()) == installed
     (environment,) = checkout.whole()
     assert bool(list(environment.glob("sentence-transformers-*"))) == installed
-    assert ("CI=true ./gatehouse test installs it" in errors) == (not installed)
+    assert ("run: CI=true ./gatehouse test" in errors) == (not installed)
 
 
 def test_the_tests_look_where_the_launcher_installs() -> None:

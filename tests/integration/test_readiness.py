@@ -333,6 +333,8 @@ def test_lines_of_journals_that_cannot_be_read_are_told_everywhere(tmp_path: Pat
         config = next(tmp_path.glob("gatehouse-*.yaml"))
         command = [sys.executable, "-m", "gateway", "usage", "--config", str(config)]
         said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-        assert f"1 lines of journals of this machine can't be read, and are in no sum: {folder}" in said.stderr
+        assert (
+            f"1 lines in this machine's journals can't be read and are not included in any sum: {folder}" in said.stderr
+        )
         (folder / "1-dead.undecodable").unlink()
         until(lambda: is_well(fleet), 30)

@@ -168,7 +168,7 @@ def test_what_fails_is_told_to_the_model(
 def test_a_private_address_is_asked_only_where_that_is_said(gateway: Gateway, upstream: Recording, web: Web) -> None:
     upstream.answers += [calling(("inside", {})), lambda _: "Sorry."]
     assert b"Sorry" in ask(gateway, "openai", "strict", "Weather?").body
-    assert "private network" in json.dumps(upstream.bodies[1]["messages"][-1])
+    assert "private address" in json.dumps(upstream.bodies[1]["messages"][-1])
     assert web.asked == []
 
 
@@ -216,7 +216,10 @@ def test_tools_get_values_by_name_and_their_results_are_guarded(
 @pytest.mark.parametrize(
     ("tool", "words"),
     [
-        ('{kind: http, description: x, url: "http://{host}/x", parameters: {host: h}}', "host can't be an argument"),
+        (
+            '{kind: http, description: x, url: "http://{host}/x", parameters: {host: h}}',
+            "host can't contain an argument",
+        ),
         ('{kind: http, description: x, url: "http://a.example/{b}"}', "url and parameters differ: b"),
         ("{kind: web_search, engine: brave}", "key is missing"),
         ("{kind: web_search, engine: searxng}", "url is missing"),

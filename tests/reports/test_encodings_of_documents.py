@@ -55,8 +55,8 @@ def test_encodings_are_guessed_by_their_letters(language: str) -> None:
         (b"caf\xe9", "café", "its encoding is guessed: Windows-1252"),
         ("Гарантия на насос".encode("koi8_r"), "Гарантия на насос", "its encoding is guessed: KOI8-R"),
         ("Größe, Straße\n".encode() + "für Öl\n".encode("cp1252"), "Größe, Straße\nfür Öl\n",
-         "1 of its lines are no UTF-8: Windows-1252 is guessed"),
-        ("Größe, Maß ".encode() + b"\xff", "Größe, Maß \ufffd", "1 letters of it are no UTF-8 and are lost"),
+         "1 lines are not UTF-8; their encoding is guessed: Windows-1252"),
+        ("Größe, Maß ".encode() + b"\xff", "Größe, Maß \ufffd", "1 characters are not valid UTF-8 and are lost"),
         (b"plain", "plain", ""), ("Größe".encode(), "Größe", ""), ("Größe".encode("utf-16"), "Größe", ""),
     ],
 )  # fmt: skip
@@ -87,6 +87,6 @@ def test_named_encodings(page: str, media_type: str, encoding: str) -> None:
 @pytest.mark.report("documents", "Binary data is an error, even in a file with a text extension")
 def test_bytes_that_are_no_text() -> None:
     for name in ("a.txt", "a.md", "a.csv", "a.html"):
-        with pytest.raises(UnreadableFile, match="no text"):
+        with pytest.raises(UnreadableFile, match="binary data, not text"):
             read_document(name, bytes(range(1, 32)) * 50)
     assert read_document("a.txt", b"ab\x00cd and so on").text == "abcd and so on"

@@ -54,8 +54,8 @@ def test_kinds_that_nothing_reads(name: str, data: bytes, what: str) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "why"),
     [
-        ("a.docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le"), "locked with"),
-        ("a.docx", b"just words", "its name says DOCX"), ("a.pdf", b"just words", "its name says PDF"),
+        ("a.docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le"), "protected with"),
+        ("a.docx", b"just words", "not a valid DOCX file"), ("a.pdf", b"just words", "not a valid PDF file"),
         ("a.xlsx", SHEET[:200], "damaged"), ("a.docx", WORD[:-30], "damaged"),
     ],
 )  # fmt: skip

@@ -159,11 +159,11 @@ def test_the_check_warns(tmp_path: Path) -> None:
     assert '{"own/*": free}' in some[2]
     assert "azure/our-deployment" in none[1]
     assert "app one" in none[1]
-    assert "every request for none is refused" in none[1]
+    assert "every request for none is rejected" in none[1]
     assert "own/judge" in judge[1]
     made = plan(config, "asked", lambda model: unpriced_targets(config, model))
     assert [each.get("no_price_for") for each in made["targets"]] == [None, ["bot"]]
-    assert "no price: left out for bot" in shown(draw_plan(made))
+    assert "no price: skipped for bot" in shown(draw_plan(made))
     path.write_text(
         HEAD + apps.replace("budget: 1 USD per day", "budget: {spend: 1 USD per day, unknown_price: allow}") + "}"
     )

@@ -108,9 +108,9 @@ def test_misspelt_names_are_told(gatehouse: Gatehouse, tmp_path: Path) -> None:
     assert done.returncode == 0
     told = done.stderr.splitlines()
     assert told[0] == (
-        "gatehouse: the environment variable GATEHOUSE_CONFG is read by nothing; did you mean GATEHOUSE_CONFIG?"
+        "gatehouse: the environment variable GATEHOUSE_CONFG is not used; did you mean GATEHOUSE_CONFIG?"
     )
-    assert "GATEHOUSE_PEPPER is read by nothing; known are" in told[1]
+    assert "GATEHOUSE_PEPPER is not used; Gatehouse reads" in told[1]
     assert "did you mean GATEHOUSE_VENV?" in told[2]
     assert len(told) == 3
     # What the YAML names is read.

@@ -263,7 +263,7 @@ sources: {here: {kind: folder, path: .}}
     drawn = shown(draw_plan(path))
     assert "builtin/extractive" in drawn
     assert "pipeline docs" in drawn
-    assert "first token 20s, between pieces 2m (10m where it thinks), whole answer 20s, stream 20s" in drawn
+    assert "first token 20s, between chunks 2m (10m when thinking), complete answer 20s, stream 20s" in drawn
     with pytest.raises(LookupError, match="did you mean quote"):
         plan(made, "qoute")
 

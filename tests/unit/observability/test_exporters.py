@@ -280,8 +280,8 @@ def test_the_end_waits_for_a_slow_collector_no_longer_than_its_deadline(
             exporter.close(0.2)
         assert time.monotonic() - started < 5
     assert exporter.dropped == 24
-    assert [(line["event"], line["spans"]) for line in lines if "lost" in line["event"]] == [
-        ("traces lost at the end", 24)
+    assert [(line["event"], line["spans"]) for line in lines if "dropped" in line["event"]] == [
+        ("traces dropped at shutdown", 24)
     ]
 
 
@@ -413,7 +413,7 @@ def test_wrong_values_in_the_process_s_environment(
     assert len(taken.got) == 1
     assert lines
     assert {(line["event"], line["problem"].partition(" ")[0]) for line in lines} == {
-        ("a variable of the environment can't be honoured", name)
+        ("an environment variable is invalid", name)
     }
     assert "s3cret" not in str(lines) + "".join(capfd.readouterr())
 

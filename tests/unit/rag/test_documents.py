@@ -94,7 +94,7 @@ def test_excel_and_csv_say_their_columns() -> None:
 
 def test_a_media_type_will_do_for_a_name() -> None:
     assert read("page", b"<h1>Pump</h1><p>drips</p>", "text/html; charset=utf-8")[0] == "Pump\n\ndrips"
-    with pytest.raises(UnreadableFile, match="nothing here reads"):
+    with pytest.raises(UnreadableFile, match="is not supported"):
         read("page", b"", "image/png")
 
 
