@@ -113,7 +113,8 @@ def statements(block: Block) -> list[str]:
 
 def commands(statement: str) -> list[list[str]]:
     """The words of each command of a statement: those of a pipe, a list or a chain apart, without assignments."""
-    lexer = shlex.shlex(re.sub(r"\$\([^()]*\)", "VALUE", statement), posix=True, punctuation_chars="|&;<>")
+    statement = re.sub(r"\s\d>&\d", "", re.sub(r"\$\([^()]*\)", "VALUE", statement))
+    lexer = shlex.shlex(statement, posix=True, punctuation_chars="|&;<>")
     lexer.whitespace_split = True
     found: list[list[str]] = [[]]
     is_file = False

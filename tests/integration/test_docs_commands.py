@@ -31,8 +31,8 @@ COMMAND = typer.main.get_command(app)
 SHELL = blocks_of("sh", "console")
 # Programs that pages name and that are not ours: that they are called rightly is not ours to test.
 OTHERS = {
-    "aider", "bash", "claude", "cline", "curl", "echo", "export", "gemini", "gh", "git", "kill", "mkdocs", "openssl",
-    "pg_dump", "pip",
+    "aider", "bash", "claude", "cline", "curl", "echo", "export", "gemini", "gh", "git", "grep", "kill", "mkdocs", "openssl",
+    "pg_dump", "pip", "redis-cli",
 }  # fmt: skip
 # What `./gatehouse` does itself.
 LAUNCHER = set(re.findall(r"^(\w+)\)$", (ROOT / "gatehouse").read_text(), re.MULTILINE))
@@ -40,7 +40,9 @@ KEYS = {name: f"value-of-{name}-{'x' * 32}" for name in ("BOT_KEY", "MY_APP_KEY"
 CONFIG = f"""version: 1
 server: {{database: "sqlite:///gatehouse.db", data: data}}
 providers: {{pretend: {{kind: simulated}}}}
-models: {{quick: {{targets: [pretend/m]}}, vectors: {{targets: [pretend/m]}}, cached: {{pipeline: cached}}}}
+models:
+  {{quick: {{targets: [pretend/m]}}, support: {{targets: [pretend/m]}}, vectors: {{targets: [pretend/m]}},
+   cached: {{pipeline: cached}}}}
 pipelines: {{cached: {{cache: answers, model: quick, context: {{from: [notes]}}}}}}
 caches: {{answers: {{}}}}
 sources: {{notes: {{kind: documents}}}}
@@ -179,7 +181,8 @@ def test_requests_by_curl_are_answered(block: Block, monkeypatch: pytest.MonkeyP
                 assert answer.status == 200
             continue
         assert asked.host in ("127.0.0.1:8080", "localhost:8080")
-        answer = asked.send(request.getfixturevalue("demo" if '"support"' in asked.data else "gateway"))
+        is_demo = '"support"' in asked.data and "gatehouse-demo" in asked.headers["authorization"]
+        answer = asked.send(request.getfixturevalue("demo" if is_demo else "gateway"))
         if (expected := EXPECTED.get(str(block))) is not None:
             assert json.loads(answer.body) == json.loads(expected)
         else:

@@ -126,7 +126,7 @@ def test_documents_are_listed_replaced_and_removed(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"{", "can't be read"),
+        (b"{", "is not valid"),
         ({"documents": [{"id": "a"}]}, "needs either 'text' or 'data'"),
         ({"documents": [{"id": "a", "text": "x", "data": "eA=="}]}, "needs either 'text' or 'data'"),
         ({"documents": [{"id": "", "text": "x"}]}, "documents[0].id"),

@@ -120,7 +120,7 @@ def test_files_of_one_vendor(tmp_path: Path) -> None:
             it.generate("a", [{"parts": [google]}]),
         ]
         assert [answer.status for answer in answers] == [400] * len(answers)
-        assert b"only the vendor that keeps it" in answers[0].body
+        assert b"only the vendor that stores it" in answers[0].body
         assert not it.upstream.requests
         it.chat("o", file(file_id="f1"))
         assert it.last["messages"][0]["content"][0]["file"] == {"file_id": "f1"}
