@@ -31,8 +31,8 @@ COMMAND = typer.main.get_command(app)
 SHELL = blocks_of("sh", "console")
 # Programs that pages name and that are not ours: that they are called rightly is not ours to test.
 OTHERS = {
-    "aider", "bash", "claude", "cline", "curl", "echo", "export", "gemini", "gh", "git", "grep", "kill", "mkdocs", "openssl",
-    "pg_dump", "pip", "redis-cli",
+    "aider", "bash", "claude", "cline", "curl", "echo", "export", "gemini", "gh", "git", "grep", "kill", "mkdocs",
+    "openssl", "pg_dump", "pip", "redis-cli",
 }  # fmt: skip
 # What `./gatehouse` does itself.
 LAUNCHER = set(re.findall(r"^(\w+)\)$", (ROOT / "gatehouse").read_text(), re.MULTILINE))
