@@ -221,7 +221,7 @@ def test_words() -> None:
 
 
 def test_every_word_is_in_the_docs() -> None:
-    manual = (Path(__file__).resolve().parents[3] / "docs" / "simulator.md").read_text()
+    manual = (Path(__file__).resolve().parents[3] / "docs" / "concepts" / "simulator.md").read_text()
     for word in WORDS:
         assert re.search(rf"^\| .*`{word.rstrip('#')}\d*`.* \|", manual, re.MULTILINE), word
 
