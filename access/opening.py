@@ -312,7 +312,9 @@ class AccessServices:
                 # Unreachable counters log it themselves.
                 if not logged and not isinstance(error, Unreachable):
                     logged = True
-                    structlog.get_logger().error("budgets wait for the ledger", problem=type(error).__name__)
+                    structlog.get_logger().error(
+                        "budgets unavailable: the ledger can't be read", problem=type(error).__name__
+                    )
             await asyncio.sleep(1.0)
 
     def _warned(self, scoped: ScopedRule, share: float, spent: BudgetChange) -> None:

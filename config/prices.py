@@ -54,7 +54,7 @@ def _service_tier(value: str) -> str:
     if name == STANDARD:
         raise wrong("{value} is the standard tier", "write its prices next to service_tiers")
     if name != value:
-        raise wrong("{value} is another name of a tier", f"write {name}")
+        raise wrong("{value} is an alias of a tier", f"write {name}")
     return value
 
 

@@ -210,7 +210,7 @@ class RerankConfig(Struct):
     @model_validator(mode="after")
     def _one_of_both(self) -> RerankConfig:
         if (self.by is None) == (self.url is None):
-            raise wrong("there must be either by or url", "write rerank: sentences, a model, or {url: ..., model: ...}")
+            raise wrong("set either by or url", "write rerank: sentences, a model, or {url: ..., model: ...}")
         extra = sorted(self.model_fields_set - {"by"})
         if self.by is not None and extra:
             raise wrong(f"{extra[0]} is an option of an endpoint", "give url instead of by")

@@ -129,7 +129,7 @@ class EmbedderConfig(Struct):
     @model_validator(mode="after")
     def _one_of_both(self) -> EmbedderConfig:
         if (self.model is None) == (self.sentence_transformers is None):
-            raise wrong("there must be either model or sentence_transformers", "give one of the two")
+            raise wrong("set either model or sentence_transformers", "give one of the two")
         return self
 
 

@@ -149,8 +149,8 @@ class PriceUnknown(NotAllowed):
             else f"as prices: {{{first}: {price}}} in US dollars per million tokens, or with prices_as or free"
         )
         super().__init__(
-            f"The price of {', '.join(targets)}{where} is unknown, and there is a budget: the operator of this gateway "
-            f"can set it {cure}; or set unknown_price: allow in the budget"
+            f"The price of {', '.join(targets)}{where} is unknown, and a budget applies. The operator of this gateway "
+            f"can set it {cure}, or set unknown_price: allow in the budget"
         )
 
 

@@ -37,7 +37,6 @@ def check_history(request: ChatRequest) -> None:
     """Raises `HeldByOtherProvider` if a provider stores the history, which guardrails, context and caches need."""
     if request.extra and request.extra.get(THREAD) is not None:
         raise HeldByOtherProvider(
-            f"'{THREAD}' is not supported here: the pipeline of this model needs the complete conversation. "
-            "Send the complete conversation without it",
+            f"'{THREAD}' is not supported here: the pipeline of this model needs all messages. Send them without it",
             param=THREAD,
         )

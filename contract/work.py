@@ -44,7 +44,7 @@ class Turns:
         """
         queue = self._queues.setdefault(caller, deque())
         if len(queue) >= self._most_waiting:
-            raise TooManyRequests(f"Too much of your work is queued already ({self._name})", retry_after_s=1.0)
+            raise TooManyRequests(f"Too many of your tasks are queued ({self._name})", retry_after_s=1.0)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue.append(turn)
         self._fill()

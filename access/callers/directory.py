@@ -213,7 +213,7 @@ class CallerDirectory:
         if record.id not in self._callers:
             app, options = self.app(record.app), read_key_options(record.options, self._config.surfaces)
             if options is None:
-                structlog.get_logger().error("the options of a key can't be read: it is refused", key=record.id)
+                structlog.get_logger().error("a key is refused: its options can't be read", key=record.id)
             made = self.caller(record.app, app, key=record.id) if app is not None and options is not None else None
             self._callers[record.id] = narrowed(made, options or {}) if made is not None else None
         return self._callers[record.id]

@@ -203,7 +203,7 @@ class StoredKeys:
         """The status as one line for people."""
         if self._problem:
             age = write_duration(round(self.unconfirmed_s))
-            known = f"the keys are {age} old" if self._snapshot.confirmed else "no key is known"
+            known = f"the keys were last confirmed {age} ago" if self._snapshot.confirmed else "no key is known"
             return f"the database can't be read ({self._problem}); {known}"
         refused = f", {self._unreadable} unreadable and refused" if self._unreadable else ""
         return f"ready, {len(self._by_id)} keys{refused}"
@@ -319,4 +319,4 @@ class StoredKeys:
             return
         except BROKEN:
             # The signature is valid, so a later version wrote it. The file stays until the next copy replaces it.
-            structlog.get_logger().error("the copy of the keys on disk is of another version: ignored")
+            structlog.get_logger().error("the copy of the keys on disk was written by another version and is ignored")

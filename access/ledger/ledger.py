@@ -160,7 +160,7 @@ class Ledger:
                 if self._to_disk():
                     continue
             except Exception as error:
-                structlog.get_logger().error("the ledger can't write", problem=type(error).__name__)
+                structlog.get_logger().error("ledger write failed", problem=type(error).__name__)
             await asyncio.sleep(FULL_S)
 
     async def _keep_synced(self) -> None:
@@ -202,7 +202,7 @@ class Ledger:
                     await sweep(self._database, self._retention_days)
                     swept = time.monotonic()
             except Exception as error:
-                structlog.get_logger().error("the upkeep of the ledger failed", problem=type(error).__name__)
+                structlog.get_logger().error("ledger maintenance failed", problem=type(error).__name__)
             await asyncio.sleep(ADOPT_S)
 
     def _to_disk(self) -> bool:
@@ -256,7 +256,7 @@ class Ledger:
                 left -= await self._store_batch(journal)
         except Exception as error:
             if not self._outage_logged:
-                structlog.get_logger().error("the ledger waits for its database", problem=_describe(error))
+                structlog.get_logger().error("ledger database unreachable", problem=_describe(error))
             self._outage_logged, self._problem, self._last_success = True, _describe(error), -math.inf
             self._database.doubt()
             self._pause_s = min(LONGEST_PAUSE_S, max(0.5, 2 * self._pause_s))

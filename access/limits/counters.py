@@ -146,7 +146,7 @@ class Unreachable(Exception):
     """The counters are unavailable now."""
 
 
-WAITS = "budgets wait for past spending from the ledger"
+WAITS = "budgets are unavailable until past spending is loaded from the ledger"
 
 
 def refuse_to_spend(charges: Sequence[Charge]) -> None:

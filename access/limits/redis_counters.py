@@ -117,7 +117,7 @@ class RedisCounters:
         """The status as one line for people."""
         if not self.reachable:
             return "Redis is unreachable"
-        return "ready" if self._ready else "budgets wait for spending from before this run of Redis"
+        return "ready" if self._ready else "budgets are unavailable: spending of earlier Redis runs is loading"
 
     @property
     def condition(self) -> CountersCondition:
@@ -297,7 +297,7 @@ class RedisCounters:
         except Unreachable:
             return
         except Exception as error:
-            structlog.get_logger().error("budgets wait for the ledger", problem=type(error).__name__)
+            structlog.get_logger().error("budgets unavailable: the ledger can't be read", problem=type(error).__name__)
 
     async def seed(self, seeds: Sequence[OpeningBalance], before: int) -> bool:
         """Adds opening balances (spending `before` a time) of budgets first used after it.

@@ -96,7 +96,7 @@ class Endings:
             return choice
         known = self._choices.get(choice.index)
         if finish == "tool_calls" and known is None:
-            raise MalformedReply("The provider's response ends with a tool call that is missing")
+            raise MalformedReply("The provider announced a tool call but sent none")
         if known is None or not known.calls:
             return choice
         for pieces in known.calls.values():

@@ -285,7 +285,7 @@ class Pipeline:
         try:
             return await self._dispatcher.dispatch(request, policy, exchange, unsettled, changes, size, opening)
         except GatehouseError:
-            # The provider's own token count may be higher: after such a refusal, retry once with less.
+            # The provider's own token count may be higher: after such a refusal, retry once with a shorter prompt.
             shorter = shorten_after_refusal(request, policy, exchange)
             if shorter is None:
                 raise

@@ -282,7 +282,7 @@ class _Supervisor:
         if code == BAD_CONFIG and not self._served:
             self._stop(BAD_CONFIG)
         elif all(each.failed_starts >= MAX_FAILED_STARTS for each in self._slots):
-            self._log.error("no worker starts to serve, giving up", code=code)
+            self._log.error("no worker became ready, giving up", code=code)
             # A signal becomes an exit code as in a shell; a code of 0 becomes 1, because this is a failure.
             self._stop(128 - code if code < 0 else code or 1)
 

@@ -177,7 +177,7 @@ class ChatSurface:
         except asyncio.CancelledError:
             if not call.disconnected:
                 # The process is stopping: the caller must not mistake a partial response for a complete one.
-                stopped = InternalFault("The gateway was stopped")
+                stopped = InternalFault("The gateway is shutting down")
                 await call.end(self._fail(stopped, exchange, writer))
             raise
         finally:

@@ -134,7 +134,7 @@ class Paths:
         origin = call.headers.get(b"origin")
         if origin is not None and b"access-control-request-method" in call.headers:
             if self._origins is None or not self._origins.allows(origin):
-                error = NotAllowed("Pages of this origin may not call from a browser: add it to server.cors_origins")
+                error = NotAllowed("Browsers may not call the gateway from this origin: add it to server.cors_origins")
                 await self._refuse(path, error)(call)
                 return
             await call.begin(204, self._origins.preflight_headers(call.headers))

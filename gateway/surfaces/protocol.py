@@ -38,7 +38,7 @@ _BODY: Final = 2
 
 _BAD = (400, "Invalid HTTP request received.")
 _LONG_URL = (414, f"The URL is longer than {MAX_URL} bytes.")
-_LONG_HEAD = (431, f"The headers are longer than {MAX_HEADER_BYTES} bytes or more than {MAX_HEADERS}.")
+_LONG_HEAD = (431, f"The headers are longer than {MAX_HEADER_BYTES} bytes, or there are more than {MAX_HEADERS}.")
 _LONG_FRAMING = (400, "The body's chunks contain too much framing.")
 _LATE = (408, "The request did not arrive in time.")
 _FULL = (503, "Too many connections. Try again.")

@@ -67,7 +67,7 @@ class SqlConfig(LiveSourceConfig):
     @model_validator(mode="after")
     def _one_of_both(self) -> SqlConfig:
         if (self.database is None) == (not self.files):
-            raise wrong("there must be either a database or files", "set one of the two")
+            raise wrong("set either database or files", "set one of the two")
         return self
 
     @classmethod

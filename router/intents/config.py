@@ -139,7 +139,7 @@ class DifficultyConfig(Struct):
     @model_validator(mode="after")
     def _one(self) -> DifficultyConfig:
         if (self.share is None) == (self.below is None):
-            raise wrong("there must be either share or below", "give one of the two")
+            raise wrong("set either share or below", "give one of the two")
         return self
 
 
