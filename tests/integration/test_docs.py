@@ -212,7 +212,9 @@ def test_a_gateway_that_runs_it_answers(block: Block, folder: Path, request: pyt
 
 def plays_a_fault(document: dict[str, Any], model: str) -> bool:
     """Whether the file has a simulator break off this model's answers."""
-    targets = document["models"][model].get("targets", ())
+    targets = [
+        each["target"] if isinstance(each, dict) else each for each in document["models"][model].get("targets", ())
+    ]
     scripts = [document["providers"][str(each).partition("/")[0]].get("script") for each in targets if "/" in str(each)]
     return any(isinstance(each, list) and str(each[0]).startswith("cut") for each in scripts)
 

@@ -63,7 +63,9 @@ class Checkout:
         (self.notes / "refused").write_text(f"{pattern}\n")
 
     def start(self, *arguments: str, ci: str = "") -> subprocess.Popen[str]:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("GATEHOUSE_")}
+        # Without what the launcher that runs these tests has exported: its packages would hide those of the folder.
+        own = {name for name in os.environ if name.startswith("GATEHOUSE_")} | {"PYTHONPATH"}
+        environ = {name: value for name, value in os.environ.items() if name not in own}
         environ |= {"PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", "NOTES": str(self.notes), "CI": ci}
         command = [str(self.folder / "gatehouse"), *arguments]
         pipe = subprocess.PIPE
