@@ -85,7 +85,7 @@ def test_a_broken_file(tmp_path: Path, broken: bytes | None, log: LogCapture) ->
         else:
             secret.write_bytes(broken)
         deadline = time.monotonic() + 20
-        while not (refused := [each for each in log.entries if "refused" in each["event"]]):
+        while not (refused := [each for each in log.entries if "rejected" in each["event"]]):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert refused[0]["log_level"] == "error"
