@@ -154,7 +154,7 @@ def test_a_question_that_stands_alone_is_not_rewritten(gateway: Gateway, upstrea
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("{kind: sql, model: plain}", "either a database or files"),
+        ("{kind: sql, model: plain}", "either database or files"),
         ("{kind: sql, model: other, files: {a: a.csv}}", "there is no"),
         ("{kind: sql, model: plain, database: 'oracle://x'}", "this is not a database URL"),
         ("{kind: sql, model: plain, files: {a: missing.csv}}", "does not exist"),
