@@ -18,7 +18,7 @@ import httptools
 from contract.endpoint import MAX_ANSWER_BYTES
 from contract.errors import ConnectFailed, IncompleteReply, MalformedReply, Overloaded, TimedOut
 from gateway.providers.response import Response
-from gateway.providers.transport import IDLE_S, LINGER_S, MAX_HEADER_BYTES, MAX_IDLE, origin_of
+from gateway.providers.transport import IDLE_S, LINGER_S, MAX_HEADER_BYTES, MAX_IDLE, OriginPool
 
 if TYPE_CHECKING:
     from contract.attempt import Attempt
@@ -171,7 +171,7 @@ class _Connection(asyncio.Protocol):
             response.end()
 
 
-class ConnectionPool:
+class ConnectionPool(OriginPool):
     """Implements `Transport` for calls without a proxy: keeps connections alive and reuses the newest first."""
 
     def __init__(
@@ -182,23 +182,11 @@ class ConnectionPool:
         *,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`base_url` may contain a path, the prefix of every path. `max_answer` bounds one body, in bytes."""
-        self._origin = origin_of(base_url)
-        self._tls = tls
-        self._max_connections = max_connections
-        self._max_answer = max_answer
+        """See `OriginPool`."""
+        super().__init__(base_url, max_connections, max_answer, tls)
         self._opening = 0
         self._idle: deque[_Connection] = deque()
         self._open: set[_Connection] = set()
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """See `Transport.address`."""
-        return self._origin.host, self._origin.port
-
-    def head(self, path: str, headers: dict[str, str]) -> bytes:
-        """See `Transport.head`."""
-        return self._origin.head(path, headers)
 
     async def post(
         self,

@@ -14,7 +14,7 @@ from contract.egress import CallFailed, ProxyRefused
 from contract.endpoint import MAX_ANSWER_BYTES
 from contract.errors import ConnectFailed, Overloaded, TimedOut
 from gateway.providers.http2_connection import Http2Connection, Unprocessed
-from gateway.providers.transport import origin_of, read_head
+from gateway.providers.transport import OriginPool, read_head
 
 if TYPE_CHECKING:
     from contract.attempt import Attempt
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.providers.response import Response
 
 
-class Http2Pool:
+class Http2Pool(OriginPool):
     """Implements `Transport`."""
 
     def __init__(
@@ -36,23 +36,11 @@ class Http2Pool:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """`max_connections` bounds the calls that are open: they share connections. `base_url` is of https."""
-        self._origin = origin_of(base_url)
+        super().__init__(base_url, max_connections, max_answer, tls)
         self._proxy = proxy
-        self._max_calls = max_connections
-        self._max_answer = max_answer
-        self._tls = tls
         self._connecting = asyncio.Lock()
         self._waiting = 0
         self._connections: list[Http2Connection] = []
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """See `Transport.address`."""
-        return self._origin.host, self._origin.port
-
-    def head(self, path: str, headers: dict[str, str]) -> bytes:
-        """See `Transport.head`."""
-        return self._origin.head(path, headers)
 
     async def post(
         self,
@@ -65,8 +53,8 @@ class Http2Pool:
         attempt: Attempt | None = None,
     ) -> Response:
         """See `Transport.post`."""
-        if self._waiting + sum(each.calls for each in self._connections) >= self._max_calls:
-            raise Overloaded(f"{self._max_calls} calls to the provider are open (max_connections)")
+        if self._waiting + sum(each.calls for each in self._connections) >= self._max_connections:
+            raise Overloaded(f"{self._max_connections} calls to the provider are open (max_connections)")
         target, given = read_head(head)
         headers = [
             (b":method", b"POST"),

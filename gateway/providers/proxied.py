@@ -22,9 +22,8 @@ from gateway.providers.transport import (
     LINGER_S,
     MAX_HEADER_BYTES,
     MAX_IDLE,
-    Origin,
+    OriginPool,
     add_header,
-    origin_of,
     read_head,
 )
 
@@ -121,7 +120,7 @@ class _Body:
             self._loop.call_soon(response.wake)
 
 
-class ProxiedPool:
+class ProxiedPool(OriginPool):
     """Implements `Transport`: https through the proxy's tunnel, http as requests that the proxy forwards."""
 
     def __init__(
@@ -133,20 +132,12 @@ class ProxiedPool:
         proxy: Proxy | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`max_answer` bounds one body, in bytes."""
-        self._origin: Origin = origin_of(base_url)
+        """See `OriginPool`."""
+        super().__init__(base_url, max_connections, max_answer, tls)
         self._proxy = proxy
-        self._max_connections = max_connections
-        self._max_answer = max_answer
-        self._tls = tls
         self._pool: httpcore.AsyncConnectionPool | None = None
         self._opening = 0
         self._reading: set[asyncio.Task[None]] = set()
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """See `Transport.address`."""
-        return self._origin.host, self._origin.port
 
     def head(self, path: str, headers: dict[str, str]) -> bytes:
         """See `Transport.head`."""

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 if TYPE_CHECKING:
+    import ssl
+
     from contract.attempt import Attempt
     from contract.egress import Proxy
     from contract.errors import TimeoutPhase
@@ -78,6 +80,26 @@ class Origin(msgspec.Struct, frozen=True):
         if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
             raise ValueError("a header contains a line break")
         return text.encode("latin-1") + b"\r\n"
+
+
+class OriginPool:
+    """What the transports share: their origin, and the bounds on connections and answers."""
+
+    def __init__(self, base_url: str, max_connections: int, max_answer: int, tls: ssl.SSLContext | None) -> None:
+        """`base_url` may contain a path, the prefix of every path. `max_answer` bounds one body, in bytes."""
+        self._origin = origin_of(base_url)
+        self._max_connections = max_connections
+        self._max_answer = max_answer
+        self._tls = tls
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """See `Transport.address`."""
+        return self._origin.host, self._origin.port
+
+    def head(self, path: str, headers: dict[str, str]) -> bytes:
+        """See `Transport.head`."""
+        return self._origin.head(path, headers)
 
 
 def origin_of(base_url: str) -> Origin:
