@@ -92,7 +92,8 @@ class TableSource:
 
     def status(self) -> str:
         """A status line."""
-        return f"{len(self._tables)} tables ({self._engine.dialect})"
+        count = len(self._tables)
+        return f"{count} table{'' if count == 1 else 's'} ({self._engine.dialect})"
 
     def may_see(self, labels: frozenset[str]) -> bool:
         """Whether `labels` give access to the tables."""
